@@ -1,4 +1,4 @@
-"""Random generators that depend on a seed and a name only, never on workers, order or resumption."""
+"""Random generators that depend on a seed and names only, never on workers or order."""
 
 from __future__ import annotations
 
