@@ -1,0 +1,62 @@
+# `make` lists what there is. Needs Python 3.11 or 3.12, make and git; everything else goes into .venv.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PORT ?= 5000
+JOBS ?= 2
+
+# Nothing here reports to anyone.
+export DVC_NO_ANALYTICS := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test test-all lint ui clean install
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+repro: $(READY) ## run the whole pipeline: photographs to table, curve, pictures and MLflow runs
+	@test -e .git || { echo "No .git here (a zip download?): DVC runs without git; dvc exp needs a clone."; \
+		$(BIN)/dvc config --local core.no_scm true; }
+	@$(BIN)/dvc repro
+
+test: $(READY) ## run the tests (minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+test-all: test ## run the slow tests too: whole pipelines, killed and resumed
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+ui: $(READY) ## serve the MLflow store and print the links to its charts (PORT=5000)
+	@$(BIN)/python -m stages.tracking $(PORT)
+
+clean: ## remove results and caches; the next repro takes them back from DVC's cache
+	rm -rf data foundation runs work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find omgsr stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install: $(READY) ## create .venv from the exact pins (PYTHON=... picks the interpreter)
+
+# One file says that the environment is complete, so that an interrupted installation starts again.
+# opencv-python (of basicsr) and opencv-python-headless (of pyiqa) both write the package cv2, and
+# only the second works on a machine without a display's libraries: it is installed last.
+$(READY): pyproject.toml constraints.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(find_python); \
+		echo "Creating $(VENV) with $$python"; "$$python" -m venv $(VENV); }
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
+		--no-deps --force-reinstall opencv-python-headless
+	@touch $@
+
+define find_python
+python=; for candidate in $(if $(PYTHON),'$(PYTHON)',python3.12 python3.11 python3 python); do \
+	if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
+		>/dev/null 2>&1; then python=$$candidate; break; fi; done; \
+test -n "$$python" || { echo "OMGSR needs Python 3.11 or 3.12 with venv; $(if $(PYTHON),PYTHON=$(PYTHON) is not one,none is on PATH). \
+Install one (Debian, Ubuntu: apt install python3-venv) or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+endef

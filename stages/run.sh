@@ -1,0 +1,28 @@
+#!/bin/sh
+# Runs one stage with the project's interpreter, whether its environment is activated or not:
+#   sh stages/run.sh train full auto    ->    python -m stages.train full auto
+# DVC runs stages in the workspace or in a temporary copy of it; DVC_ROOT is the workspace in both,
+# and the working directory is the copy, whose omgsr/ and stages/ are the ones imported.
+set -eu
+
+python=${OMGSR_PYTHON:-}
+if [ -z "$python" ]; then
+    python=${DVC_ROOT:-.}/.venv/bin/python
+    [ -x "$python" ] || python=python3
+fi
+
+needs='import importlib.util, sys
+names = ("torch", "diffusers", "peft", "timm", "mlflow", "ruamel.yaml")
+missing = [name for name in names if not importlib.util.find_spec(name.split(".")[0])]
+sys.exit("lacks " + ", ".join(missing) if missing else 0)'
+"$python" -c "$needs" || {
+    echo "stages/run.sh: $python cannot run OMGSR. Run 'make install' (it makes .venv), or set" >&2
+    echo "OMGSR_PYTHON to a Python that has the packages of pyproject.toml." >&2
+    exit 1
+}
+
+export DVC_NO_ANALYTICS=true MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
+export HF_HUB_DISABLE_TELEMETRY=1
+stage=$1
+shift
+exec "$python" -m "stages.$stage" "$@"
