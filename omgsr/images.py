@@ -77,7 +77,7 @@ def to_tensor(array: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def to_array(tensor: torch.Tensor) -> NDArray[np.uint8]:
-    """float (3, H, W) in [-1, 1] => uint8 (H, W, 3), clamped and rounded to the nearest."""
+    """Tensor (3, H, W) in [-1, 1] => uint8 (H, W, 3), clamped and rounded to the nearest."""
     if tensor.ndim != 3 or tensor.shape[0] != 3:
         raise ValueError(f"expected (3, H, W), got {tuple(tensor.shape)}")
     levels = tensor.detach().float().add(1).mul(127.5).clamp(0, 255).round()
@@ -94,7 +94,8 @@ def list_images(folder: Path | str) -> list[Path]:
         Path(base, name)
         for base, _, names in os.walk(folder, followlinks=True)
         for name in names
-        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+        if name.lower().endswith(EXTENSIONS)
+        and not any(part.startswith(".") for part in Path(base, name).relative_to(folder).parts)
     ]
     if not found:
         raise ImageError(

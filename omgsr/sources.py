@@ -1,0 +1,160 @@
+"""Where the images of a set come from: packaged photographs, generated images, folders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omgsr import images, photographs, seeding
+from omgsr.config import Benchmark, Config, Folder, Images
+from omgsr.dead_leaves import dead_leaves
+from omgsr.manifest import Row
+
+TRAIN_SIDE = 256
+"""Height and width of a dead-leaves image for training, pixels."""
+BENCHMARK_SIDES = (128, 256)
+"""Smallest and largest side of a benchmark's dead-leaves images, pixels."""
+_ENDINGS = {"hq": ("_HR", "_x1"), "lq": ("_LR2", "_LR3", "_LR4", "_x2", "_x3", "_x4")}
+
+
+class SourceError(ValueError):
+    """A set whose images cannot be found, named or matched."""
+
+
+@dataclass(kw_only=True)
+class Store:
+    """Folder of the PNGs of packaged and generated images; each is decoded and written once."""
+
+    folder: Path
+    """Where the PNGs go."""
+    root: Path
+    """Where relative folders of the configuration start."""
+    seed: int
+    """Root seed of the generated images."""
+    written: set[str] = field(default_factory=set)
+    """Names already in the folder."""
+
+    def png(self, name: str, make: Callable[[], NDArray[np.uint8]]) -> Path:
+        """Path of the PNG of that name, written on first use."""
+        path = self.folder / f"{name}.png"
+        if name not in self.written:
+            images.write_png(path, make())
+            self.written.add(name)
+        return path
+
+
+def manifests(config: Config, folder: Path, root: Path) -> Iterator[tuple[str, list[Row]]]:
+    """(set name, rows) of the training set and of every benchmark.
+
+    Packaged and generated images are written as PNG into `folder`; images of folders stay where
+    they are and are listed by absolute path. Relative folders count from `root`.
+    """
+    store = Store(folder=folder, root=root, seed=config.seed)
+    train = _images(store, config.data.train, "train", None)
+    yield "train", [Row(name=name, hq=str(path)) for name, path in train.items()]
+    for name, benchmark in config.benchmarks.items():
+        yield name, _benchmark(store, name, benchmark, config.data.scale)
+
+
+def find(folder: Folder, root: Path) -> dict[str, Path]:
+    """Name => file of every image below a folder, sorted by path.
+
+    A name is the path inside the folder without its suffix, with '__' for '/'. Files that would
+    share a name (a.png and a.jpg) all keep their suffix (a.png, a.jpg).
+    """
+    if folder.path is None:
+        raise SourceError("a folder's path is null; fill it in in configs/<profile>.yaml")
+    base = (root / Path(folder.path).expanduser()).absolute()
+    inside = [path.relative_to(base) for path in images.list_images(base)]
+    # Counted over the whole folder, so that `first` never changes the name of a file.
+    shared = Counter(_flat(path.with_suffix("")) for path in inside)
+    named: dict[str, Path] = {}
+    for path in inside[: folder.first]:
+        name = _flat(path.with_suffix(""))
+        _add(named, _flat(path) if shared[name] > 1 else name, base / path)
+    return named
+
+
+def match(lq: dict[str, Path], hq: dict[str, Path], where: str) -> dict[str, tuple[Path, Path]]:
+    """Name => (LQ, HQ), paired by name; an image without a partner is an error.
+
+    Where the names of the two sides differ, one ending a side is dropped first, as camera sets
+    have it: `_HR` or `_x1` from HQ names, `_LR2` to `_LR4` or `_x2` to `_x4` from LQ names.
+    """
+    if lq.keys() != hq.keys():
+        lq, hq = _stripped(lq, "lq"), _stripped(hq, "hq")
+    alone = sorted(f"LQ {name}" for name in lq.keys() - hq.keys())
+    alone += sorted(f"HQ {name}" for name in hq.keys() - lq.keys())
+    if alone:
+        more = f" and {len(alone) - 10} more" if len(alone) > 10 else ""
+        raise SourceError(
+            f"{where}: {len(alone)} images without a partner of the same name: "
+            f"{', '.join(alone[:10])}{more}; add the missing files or take these out"
+        )
+    return {name: (path, hq[name]) for name, path in lq.items()}
+
+
+def _benchmark(store: Store, name: str, benchmark: Benchmark, scale: int) -> list[Row]:
+    hq = _images(store, benchmark.hq, name, scale) if benchmark.hq else {}
+    lq = _images(store, benchmark.lq, name, scale) if benchmark.lq else {}
+    if hq and lq:
+        pairs = match(lq, hq, f"benchmarks.{name}")
+        return [Row(name=key, hq=str(high), lq=str(low)) for key, (low, high) in pairs.items()]
+    rows = [Row(name=key, hq=str(path)) for key, path in hq.items()]
+    return rows + [Row(name=key, lq=str(path)) for key, path in lq.items()]
+
+
+def _images(store: Store, source: Images, name: str, scale: int | None) -> dict[str, Path]:
+    """Name => file of every image of a source; `scale` None makes dead leaves for training."""
+    named: dict[str, Path] = {}
+    for photo in source.photographs:
+        path = store.png(photo, partial(_photograph, photo))
+        _add(named, photo, path)
+    for index in range(source.dead_leaves):
+        key = f"leaves_{index:03d}"
+        path = store.png(f"{name}-{key}", partial(_leaves, store.seed, name, key, scale))
+        _add(named, key, path)
+    for folder in source.folders:
+        for key, path in find(folder, store.root).items():
+            _add(named, key, path)
+    return named
+
+
+def _photograph(name: str) -> NDArray[np.uint8]:
+    return images.read_rgb(photographs.locate(name))
+
+
+def _leaves(seed: int, name: str, key: str, scale: int | None) -> NDArray[np.uint8]:
+    rng = seeding.rng(seed, "dead_leaves", name, key)
+    if scale is None:
+        return dead_leaves(rng, TRAIN_SIDE, TRAIN_SIDE)
+    low, high = BENCHMARK_SIDES
+    height, width = rng.integers(low // scale, high // scale, 2, endpoint=True) * scale
+    return dead_leaves(rng, int(height), int(width))
+
+
+def _add(named: dict[str, Path], name: str, path: Path) -> None:
+    if name in named:
+        raise SourceError(
+            f"two images would both be named {name!r}: {named[name]} and {path}; rename one, or "
+            "give one folder above both, whose sub-folders then become part of the names"
+        )
+    named[name] = path
+
+
+def _flat(path: Path) -> str:
+    return "__".join(path.parts)
+
+
+def _stripped(named: dict[str, Path], side: str) -> dict[str, Path]:
+    stripped: dict[str, Path] = {}
+    for name, path in named.items():
+        ending = next((end for end in _ENDINGS[side] if name.endswith(end)), "")
+        _add(stripped, name.removesuffix(ending), path)
+    return stripped

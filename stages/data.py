@@ -1,0 +1,30 @@
+"""Stage `data`: the images of the training set and the benchmarks => data/source/<set>.csv.
+
+Packaged photographs and generated images become PNGs in data/source/images; images of folders
+stay where they are. HQ only, except for benchmarks that exist as LQ files.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from omgsr import config, manifest, sources
+
+OUT = Path("data/source")
+
+
+def main() -> None:
+    """Writes one manifest a set; what is missing in the data stops with one message."""
+    settings = config.load()
+    # In a temporary experiment the working directory is a copy; folders are the workspace's.
+    root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    for name, rows in sources.manifests(settings, OUT / "images", root):
+        manifest.write(OUT / f"{name}.csv", rows)
+        print(f"{name}: {len(rows)} images")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"data: {error}")
