@@ -1,0 +1,163 @@
+"""LQ images for lists of HQ images: crops, degrades, writes PNGs, on all cores.
+
+The bytes of a pair depend on the seed, its name, the preset and the HQ image; on nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from omgsr import _basicsr, degradation, images, kernels, noise, seeding
+from omgsr.config import Config
+from omgsr.degradation import Preset, degrade
+from omgsr.manifest import Row
+from omgsr.parallel import ordered_map
+
+Box = tuple[int, int, int, int]
+"""Top, left, height, width in pixels of the HQ."""
+
+
+class PairError(ValueError):
+    """An image that pairs cannot be made of; the message names the file and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How the pairs of one set are made."""
+
+    folder: str
+    """Where the LQ images belong, as their paths in the manifest shall begin."""
+    preset: Preset
+    """Degradation."""
+    scale: int
+    """HQ side over LQ side."""
+    seed: int
+    """Root seed."""
+    crop: int | None
+    """Side of the crops, pixels of the HQ; null takes the whole image, cut to `scale`."""
+    random: int = 0
+    """Random crops an image; 0 takes a centred grid of crops that do not overlap."""
+    paired: bool = True
+    """Whether the pairs name their HQ."""
+
+
+Job = tuple[Plan, Row]
+
+
+def plans(config: Config, folder: str) -> dict[str, Plan | None]:
+    """How each set of a configuration is made, below `folder`; None where LQ images exist."""
+    data = config.data
+
+    def plan(name: str, preset: str, crop: int | None, random: int, paired: bool) -> Plan:
+        return Plan(
+            folder=f"{folder}/{name}/lq",
+            preset=config.degradation[preset],
+            scale=data.scale,
+            seed=config.seed,
+            crop=crop,
+            random=random,
+            paired=paired,
+        )
+
+    made: dict[str, Plan | None] = {
+        "train": plan("train", data.degradation, data.crop, data.crops_per_image, True)
+    }
+    for name, one in config.benchmarks.items():
+        preset = one.degradation
+        made[name] = plan(name, preset, one.crop, 0, one.paired) if preset else None
+    return made
+
+
+def make(
+    jobs: Sequence[Job], work: Path, workers: int | None = None
+) -> Iterator[tuple[Plan, list[Row]]]:
+    """The pairs of every job, in order; PNG `folder`/x.png goes to `work`/`folder`/x.png.
+
+    PNGs that exist in `work` are kept, so an interrupted run continues.
+    """
+    by_job = [plan for plan, _ in jobs]
+    rows = [row for _, row in jobs]
+    made = ordered_map(make_one, by_job, rows, [work] * len(jobs), workers=workers)
+    yield from zip(by_job, made, strict=True)
+
+
+def make_one(plan: Plan, row: Row, work: Path) -> list[Row]:
+    """The pairs of one HQ image; a row that has its LQ already is left as it is."""
+    if row.lq:
+        return [row]
+    hq = images.read_rgb(row.hq)
+    pairs = []
+    for name, (top, left, height, width) in boxes(plan, row, hq.shape[:2]):
+        pair = replace(row, name=name, top=top, left=left, height=height, width=width)
+        pair = replace(pair, hq=row.hq if plan.paired else "", lq=f"{plan.folder}/{name}.png")
+        if not (work / pair.lq).exists():
+            crop = hq[top : top + height, left : left + width]
+            rng = seeding.rng(plan.seed, "degrade", name)
+            images.write_png(work / pair.lq, degrade(crop, plan.preset, rng, plan.scale))
+        pairs.append(pair)
+    return pairs
+
+
+def boxes(plan: Plan, row: Row, size: tuple[int, int]) -> list[tuple[str, Box]]:
+    """Name and crop box of every pair of an image of `size`.
+
+    An image smaller than the crop is an error: enlarging it would pass interpolated pixels off as
+    high quality, and padding is no box of the image.
+    """
+    if plan.crop is None:
+        height, width = (side // plan.scale * plan.scale for side in size)
+        if not height or not width:
+            raise PairError(_too_small(row, size, plan.scale, "one pixel of the LQ"))
+        return [(row.name, (0, 0, height, width))]
+    if min(size) < plan.crop:
+        raise PairError(_too_small(row, size, plan.crop, "the crop"))
+    room = (size[0] - plan.crop, size[1] - plan.crop)
+    corners = _random_corners(plan, row, room) if plan.random else _grid_corners(plan.crop, size)
+    return [
+        (f"{row.name}_{index:02d}", (top, left, plan.crop, plan.crop))
+        for index, (top, left) in enumerate(corners)
+    ]
+
+
+def fingerprint(jobs: Sequence[Job]) -> str:
+    """16 hex digits of all that decides the bytes of the pairs.
+
+    An HQ image counts by its size and time of change, as reading a data set twice takes hours.
+    """
+    code = hashlib.sha256()
+    for module in (_basicsr, degradation, images, kernels, noise, seeding):
+        code.update(Path(str(module.__file__)).read_bytes())
+    code.update(Path(__file__).read_bytes())
+    code.update(f"{cv2.__version__} {np.__version__} {torch.__version__}".encode())
+    for plan, row in jobs:
+        stat = os.stat(row.hq) if row.hq and os.path.exists(row.hq) else None
+        code.update(f"{plan}{row}{stat and (stat.st_size, stat.st_mtime_ns)}".encode())
+    return code.hexdigest()[:16]
+
+
+def _random_corners(plan: Plan, row: Row, room: tuple[int, int]) -> list[tuple[int, int]]:
+    rng = seeding.rng(plan.seed, "crop", row.name)
+    corners = rng.integers((0, 0), room, (plan.random, 2), endpoint=True)
+    return [(int(top), int(left)) for top, left in corners]
+
+
+def _grid_corners(crop: int, size: tuple[int, int]) -> list[tuple[int, int]]:
+    tops, lefts = (
+        [side % crop // 2 + index * crop for index in range(side // crop)] for side in size
+    )
+    return [(top, left) for top in tops for left in lefts]
+
+
+def _too_small(row: Row, size: tuple[int, int], side: int, what: str) -> str:
+    return (
+        f"{row.hq}: {size[0]} x {size[1]} pixels, smaller than {what} ({side} x {side}); take the "
+        "image out of the set or lower the crop in configs/<profile>.yaml"
+    )

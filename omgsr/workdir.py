@@ -1,0 +1,39 @@
+"""Folders to work in that DVC does not delete, and the move from there into place."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Makes the folder and lets one process in; the others wait.
+
+    A stage whose DVC was killed may still be at work when the next one starts.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def publish(finished: Path, target: Path) -> None:
+    """Moves a finished folder to `target`, in place of what is there."""
+    for half_written in finished.rglob(".tmp-*"):  # by a process that was killed
+        half_written.unlink()
+    beside = target.with_name(f".tmp-{target.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Another file system makes this a copy; the target appears by a rename in either case.
+    shutil.move(finished, beside)
+    if target.exists():
+        shutil.rmtree(target)
+    beside.rename(target)

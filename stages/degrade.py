@@ -1,0 +1,43 @@
+"""Stage `degrade`: LQ images for all sets => data/pairs/<set>.csv and data/pairs/<set>/lq/*.png.
+
+The work is done in $DVC_ROOT/work, because DVC deletes a stage's outputs before it runs: after a
+kill the next run finds what was finished. The whole folder is moved into place at the end.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from omgsr import config, manifest, pairs, workdir
+
+SOURCE, OUT = Path("data/source"), Path("data/pairs")
+
+
+def main() -> None:
+    """Makes every pair that is not there yet, then the manifests."""
+    jobs: list[pairs.Job] = []
+    made: dict[str, list[manifest.Row]] = {}
+    for name, plan in pairs.plans(config.load(), str(OUT)).items():
+        rows = manifest.read(SOURCE / f"{name}.csv")
+        made[name] = [] if plan else rows
+        jobs += [(plan, row) for row in rows if plan]
+    root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    work = root / "work" / f"degrade-{pairs.fingerprint(jobs)}"
+    with workdir.exclusive(work):
+        bar = tqdm(pairs.make(jobs, work), total=len(jobs), desc="degrade", unit="image")
+        for plan, rows in bar:
+            made[Path(plan.folder).parent.name] += rows
+        for name, rows in made.items():
+            manifest.write(work / OUT / f"{name}.csv", rows)
+        workdir.publish(work / OUT, OUT)
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"degrade: {error}")
