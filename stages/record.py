@@ -1,0 +1,179 @@
+"""Puts every run into MLflow: settings, scores, curves and reports, whatever DVC has skipped."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from omgsr._yaml import read_yaml
+from omgsr.config import Config, load
+from omgsr.files import read_json
+from stages import tracking
+from stages.tracking import Point, Result
+
+CURVE = 1000
+"""Points of a loss curve at most: MLflow's pages are slow with more."""
+
+
+def flatten(values: Any, name: str = "") -> dict[str, str]:
+    """Nested settings => {"train.lr": "5e-05", ...}."""
+    if isinstance(values, dict):
+        parts = [flatten(v, f"{name}.{key}" if name else str(key)) for key, v in values.items()]
+        return {key: value for part in parts for key, value in part.items()}
+    return {name: values if isinstance(values, str) else json.dumps(values)}
+
+
+def settings(config: Config, run: str) -> dict[str, str]:
+    """Give what this run depends on: for a baseline that is no model's setting."""
+    values = asdict(config)
+    variants = values.pop("variants")
+    del values["sweep"], values["methods"]
+    if run in config.methods:
+        for section in ("foundation", "timestep", "train", "infer"):
+            del values[section]
+        return flatten({"method": run} | values)
+    variant, t = config.runs[config.run_names.index(run)]
+    card = read_json(Path("runs", run, "model", "omgsr.json"))
+    own = {"method": "omgsr", "variant": variant, "timestep_asked": t, "losses": variants[variant]}
+    return flatten(own | values | {"model": card})
+
+
+def rows(path: str, run: str) -> list[dict[str, str]]:
+    """Give the rows of a report that belong to a run."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["run"] == run]
+
+
+def scores(run: str) -> Iterator[Point]:
+    """Give the mean of each metric on each benchmark: what the run itself has reached."""
+    for row in rows("reports/scores.csv", run):
+        if row["image"] == "" and row["value"]:
+            yield f"{row['benchmark']}/{row['metric']}", float(row["value"]), 0
+
+
+def standing(run: str) -> Iterator[Point]:
+    """Give the composite scores, which depend on the runs beside it, and t* with its interval."""
+    for row in rows("reports/composite.csv", run):
+        if row["composite"]:
+            where = "" if row["benchmark"] == "average" else f"{row['benchmark']}/"
+            yield f"{where}composite", float(row["composite"]), 0
+    t_star = read_json("reports/timestep.json")
+    for name in ("t", "low", "high"):
+        yield f"t_star/{name}", float(t_star[name]), 0
+
+
+def curves(run: str) -> tuple[Point, ...]:
+    """Give the loss curves from the training's own history: (train/<term>, value, step)."""
+    path = Path("runs", run, "train", "history.csv")
+    if not path.exists():
+        return ()
+    with path.open(newline="", encoding="utf-8") as file:
+        history = list(csv.DictReader(file))
+    stride = -(-len(history) // CURVE) or 1
+    return tuple(
+        (f"train/{term}", float(value), int(row["step"]))
+        for row in history[::stride]
+        for term, value in row.items()
+        if term != "step" and value
+    )
+
+
+def lock_entries(run: str, methods: tuple[str, ...]) -> list[Any]:
+    """Give what DVC locked for the stages of a run; equal entries mean equal bytes."""
+    stages = ("baseline", "score_baseline") if run in methods else ("train", "infer", "score")
+    locked = read_yaml(Path("dvc.lock"), "dvc.lock")["stages"]
+    missing = [f"{stage}@{run}" for stage in stages if f"{stage}@{run}" not in locked]
+    if missing:
+        raise FileNotFoundError(f"dvc.lock has no {missing[0]}: run `dvc repro` to make it")
+    return [locked[f"{stage}@{run}"] for stage in stages]
+
+
+def git(*arguments: str) -> str:
+    """Give the output of git, '' where there is no repository."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def tags(run: str, profile: str, live: str | None) -> dict[str, str]:
+    """Link a run to git, to DVC's experiment and to its live curves, with the way back to it."""
+    commit, experiment = git("rev-parse", "HEAD"), os.environ.get("DVC_EXP_NAME", "")
+    changed = git("status", "--porcelain", "-uno", "--", ".", ":!reports", ":!dvc.lock")
+    back = f"dvc exp apply {experiment}" if experiment else f"git checkout {commit[:12]}"
+    if not experiment and (changed or not commit):
+        back = "cp <this run's artifact dvc.lock> dvc.lock"
+    given = {
+        "profile": profile,
+        "git.commit": commit,
+        "git.changed": " ".join(line[3:] for line in changed.splitlines()) if commit else "",
+        "dvc.exp_name": experiment,
+        "dvc.baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
+        "omgsr.live_run": live or "",
+        "mlflow.source.name": "dvc.yaml",
+        "mlflow.source.type": "PROJECT",
+        "mlflow.source.git.commit": commit,
+        "mlflow.note.content": f"Back to these files: `{back} && dvc checkout runs/{run}`",
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def artifacts() -> tuple[tuple[Path, str], ...]:
+    """Give the files of the report: its tables and its pictures."""
+    folders = (Path("reports/tables"), Path("reports/figures"))
+    return tuple((file, folder.name) for folder in folders for file in sorted(folder.iterdir()))
+
+
+def digest(*values: Any, files: tuple[Path, ...] = ()) -> str:
+    """Give the SHA-256 of plain values and of the bytes of files."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return sha256(b"".join([text.encode(), *(file.read_bytes() for file in files)])).hexdigest()
+
+
+def milliseconds(moment: float | None) -> int | None:
+    """Seconds since 1970 => milliseconds since 1970."""
+    return None if moment is None else int(moment * 1000)
+
+
+def collect(config: Config, run: str) -> Result:
+    """Read everything that the pipeline has written about one run."""
+    reached, beside = tuple(scores(run)), tuple(standing(run))
+    story = Path("runs", run, "train", "run.json")
+    trained = read_json(story) if story.exists() and run not in config.methods else {}
+    links, files = tags(run, config.profile, trained.get("mlflow_run_id")), artifacts()
+    return Result(
+        key=digest(lock_entries(run, config.methods), reached),
+        report=digest(beside, links, files=tuple(path for path, _ in files)),
+        name=run,
+        params=settings(config, run),
+        points=reached + beside,
+        curves=curves(run),
+        tags=links,
+        artifacts=((Path("dvc.lock"), ""), *files),
+        start=milliseconds(trained.get("start")),
+        end=milliseconds(trained.get("end")),
+    )
+
+
+def main() -> None:
+    """Record the runs that params.yaml names, and print where to look at them."""
+    config = load()
+    results = [collect(config, run) for run in (*config.run_names, *config.methods)]
+    runs, new, experiment = tracking.record(results)
+    charts, compared = tracking.links(tracking.server(), experiment, runs)
+    print(f"MLflow: {new} new, {len(runs) - new} already there. To look at them: make ui")
+    print(f"  charts    {charts}\n  compared  {compared}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (tracking.TrackingError, ValueError, OSError) as error:
+        sys.exit(
+            f"record: {error}\nNothing is lost: reports/ and runs/ are complete, and the next "
+            "`dvc repro` records them. Another store: MLFLOW_TRACKING_URI."
+        )

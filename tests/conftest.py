@@ -1,0 +1,29 @@
+"""What every test may use: the real images and reproducible hypothesis examples."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Examples are the same in every run; a busy machine is slow, not wrong.
+settings.register_profile("omgsr", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("omgsr")
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The folder with dvc.yaml, params.yaml and stages/."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images: mark the test with `real`; skipped where there is none."""
+    given = os.environ.get("OMGSR_REAL_DATA")
+    if not given:
+        pytest.skip("OMGSR_REAL_DATA is not set: no real images here")
+    folder = Path(given)
+    if not folder.is_dir():
+        pytest.fail(f"OMGSR_REAL_DATA={given} is no folder")
+    return folder
