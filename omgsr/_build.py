@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_LISTED = 40  # longer lists of allowed names are cut to the nearest ones
 
 
 class ConfigError(ValueError):
@@ -54,7 +55,11 @@ def unknown(what: str, got: object, allowed: Collection[str]) -> str:
     """`what` 'got'; did you mean 'x'? Allowed: x, y."""
     near = difflib.get_close_matches(str(got), allowed, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{what} {got!r}{hint} Allowed: {', '.join(sorted(allowed)) or '(none)'}"
+    names = sorted(allowed)
+    if len(names) > _LISTED:
+        names = difflib.get_close_matches(str(got), names, n=_LISTED // 2, cutoff=0.3)
+        hint += f" {len(allowed)} names, the nearest of which are listed."
+    return f"{what} {got!r}{hint} Allowed: {', '.join(names) or '(none)'}"
 
 
 def build(cls: type[T], value: object, where: str) -> T:

@@ -133,15 +133,17 @@ def _check_homes(params: dict[str, Any], scale: dict[str, Any], name: str) -> No
     both = sorted(map(str, params.keys() & scale.keys()))
     if both:
         raise ConfigError(f"{name}: {both[0]}: also given in params.yaml; keep one of the two")
-    for file, keys, own, other, others in (
+    homes = (
         ("params.yaml", params, PARAMS, name, scales),
         (name, scale, scales, "params.yaml", PARAMS),
-    ):
+    )
+    for file, keys, own, other, others in homes:
         for key in keys:
             if key in others:
                 raise ConfigError(f"{file}: {key}: belongs into {other}; move it there")
             if key not in own:
                 raise ConfigError(f"{file}: {unknown('unknown key', key, own)}")
+    for file, keys, own, _, _ in homes:
         for key in own:
             if key not in keys:
                 raise ConfigError(f"{file}: {key}: missing; see the same key of {file} in git")

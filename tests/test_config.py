@@ -1,0 +1,274 @@
+# ruff: noqa: E501  (a table of mistakes reads best with one row a line)
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from omgsr import config
+from omgsr.config import ConfigError
+
+ROOT = Path(__file__).parents[1]
+REMOVED = object()
+
+
+def read(path):
+    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A copy of the shipped configuration, free to be damaged."""
+    (tmp_path / "configs").mkdir()
+    for name in ("params.yaml", "configs/mini.yaml", "configs/paper.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    return tmp_path
+
+
+def change(root, file, key, value):
+    """Sets, or removes, one dotted key of a YAML file."""
+    document = read(root / file)
+    *parents, last = key.split(".")
+    node = document
+    for parent in parents:
+        node = node[parent]
+    if value is REMOVED:
+        del node[last]
+    else:
+        node[last] = value
+    with (root / file).open("w", encoding="utf-8") as stream:
+        YAML(typ="safe", pure=True).dump(document, stream)
+
+
+def refused(root, **options):
+    with pytest.raises(ConfigError) as error:
+        config.load(root, **options)
+    return str(error.value)
+
+
+def test_the_shipped_profile_loads():
+    settings = config.load(ROOT)
+    assert settings.profile == "mini"
+    assert settings.runs == (("full", "auto"),)
+    assert settings.run_names == ("full-auto",)
+    assert settings.variants["full"].losses == {"lrr": 5, "gan": 0.5, "dv3cd": 5, "l1": 0.5}
+    assert settings.benchmarks["mini_lq_leaves"].hq.dead_leaves == 6
+    assert settings.degradation["light"].first.jpeg == (60, 95)
+    with pytest.raises(FrozenInstanceError):
+        settings.train.lr = 1.0
+
+
+def test_the_papers_profile_has_the_papers_numbers():
+    paper = config.load(ROOT, "paper", ready=False)
+    assert paper.profile == "paper"
+    train = paper.train
+    assert (train.lr, train.batch, train.accumulate, train.steps) == (5e-5, 1, 4, 5100)
+    assert (train.encoder_rank, train.unet_rank) == (16, 32)
+    assert paper.data.train.folders[1].first == 10_000
+    assert list(paper.benchmarks) == ["realsr", "drealsr", "reallq250", "reallr200"]
+    assert [b.paired for b in paper.benchmarks.values()] == [True, True, False, False]
+    assert len(paper.score.metrics) == 9
+
+
+def test_the_papers_profile_is_refused_until_its_roots_are_set(root):
+    message = refused(root, profile="paper")
+    assert message.startswith("configs/paper.yaml: profile 'paper' needs these paths filled in")
+    for part in (
+        "data.train.folders[0].path: LSDIR",
+        "data.train.folders[1].path: FFHQ",
+        "benchmarks.drealsr.hq.folders[0].path: StableSR-TestSets",
+        "benchmarks.reallr200.lq.folders[0].path: RealLR200",
+        "foundation.path: SD2.1-base in diffusers layout",
+    ):
+        assert part in message
+    assert len(message.splitlines()) == 10
+
+
+def test_the_papers_profile_loads_once_its_roots_are_set(root):
+    text = (root / "configs/paper.yaml").read_text(encoding="utf-8")
+    for index in range(text.count("path: null, obtain") + 2):
+        text = text.replace("path: null, obtain", f"path: /data/{index}, obtain", 1)
+    text = text.replace("path: null\n        obtain", "path: /data/lsdir\n        obtain", 1)
+    text = text.replace("path: null\n        first", "path: /data/ffhq\n        first", 1)
+    text = text.replace("path: null\n  revision", "path: models/sd21\n  revision", 1)
+    (root / "configs/paper.yaml").write_text(text, encoding="utf-8")
+    assert config.load(root, "paper").foundation.path == "models/sd21"
+
+
+def test_the_sweep_is_variants_times_timesteps(root):
+    sweep = {"variants": ["full", "no_lrr"], "timesteps": [999, "auto"]}
+    change(root, "params.yaml", "sweep", sweep)
+    names = ("full-999", "full-auto", "no_lrr-999", "no_lrr-auto")
+    assert config.load(root).run_names == names
+
+
+def test_exponents_without_a_point_are_numbers(root):
+    text = (
+        (root / "configs/mini.yaml")
+        .read_text()
+        .replace("lr: 1.0e-3\n  weight", "lr: 5e-05\n  weight")
+    )
+    (root / "configs/mini.yaml").write_text(text)
+    assert config.load(root).train.lr == 5e-5
+
+
+def test_a_folder_may_be_given_as_plain_text(root):
+    change(root, "configs/mini.yaml", "data.train.folders", ["photos", {"path": "x", "first": 3}])
+    first, second = config.load(root).data.train.folders
+    assert (first.path, first.first) == ("photos", None)
+    assert (second.path, second.first) == ("x", 3)
+
+
+MINI, PARAMS = "configs/mini.yaml", "params.yaml"
+CASES = [
+    # unknown keys
+    (PARAMS, "seeed", 1, ["params.yaml: unknown key 'seeed'; did you mean 'seed'?"]),
+    (MINI, "trian", {}, ["configs/mini.yaml: unknown key 'trian'; did you mean 'train'?"]),
+    (MINI, "train.stepz", 3, ["configs/mini.yaml: train: unknown key 'stepz'; did you mean 'steps'?"]),
+    (MINI, "benchmarks.mini_light.hq.photos", [], ["benchmarks.mini_light.hq: unknown key 'photos'", "photographs"]),
+    (PARAMS, "degradation.light.first.blur.sigmas", 1, ["degradation.light.first.blur: unknown key", "'sigma'"]),
+    # missing keys
+    (PARAMS, "seed", REMOVED, ["params.yaml: seed: missing"]),
+    (MINI, "train", REMOVED, ["configs/mini.yaml: train: missing"]),
+    (MINI, "train.lr", REMOVED, ["configs/mini.yaml: train.lr: missing; needed: a number more than 0"]),
+    (MINI, "benchmarks.mini_light.paired", REMOVED, ["benchmarks.mini_light.paired: missing; needed: true or false"]),
+    # wrong types
+    (MINI, "train.steps", "many", ["train.steps: got 'many', allowed: a whole number 1 or more"]),
+    (MINI, "train.steps", True, ["train.steps: got True, allowed: a whole number 1 or more"]),
+    (MINI, "train.steps", 2.5, ["train.steps: got 2.5, allowed: a whole number"]),
+    (MINI, "train.lr", False, ["train.lr: got False, allowed: a number more than 0"]),
+    (MINI, "train.lr", "5e-5x", ["train.lr: got '5e-5x', allowed: a number"]),
+    (MINI, "train.lr", None, ["train.lr: got null, allowed: a number"]),
+    (MINI, "train", [1], ["train: got [1], allowed: a mapping"]),
+    (MINI, "score.metrics", "psnr", ["score.metrics: got 'psnr', allowed: a list"]),
+    (MINI, "foundation.prompt", 3, ["foundation.prompt: got 3, allowed: text"]),
+    (MINI, "benchmarks.mini_light.paired", "yes", ["paired: got 'yes', allowed: true or false"]),
+    (MINI, "benchmarks.mini_light.paired", 1, ["paired: got 1, allowed: true or false"]),
+    (PARAMS, "degradation.light.first.jpeg", [30], ["first.jpeg: got 1 values, allowed: 2"]),
+    (PARAMS, "variants.full.losses", {1: 2.0}, ["variants.full.losses: the key 1 must be text"]),
+    # out of range
+    (PARAMS, "seed", -1, ["params.yaml: seed: got -1, allowed: 0 or more"]),
+    (MINI, "train.steps", 0, ["train.steps: got 0, allowed: 1 or more"]),
+    (MINI, "train.lr", 0, ["train.lr: got 0.0, allowed: more than 0"]),
+    (MINI, "train.lr", float("inf"), ["train.lr: got inf, allowed: more than 0"]),
+    (MINI, "train.lr", float("nan"), ["train.lr: got nan, allowed: more than 0"]),
+    (MINI, "train.real_label", 1.1, ["real_label: got 1.1, allowed: more than 0 and at most 1"]),
+    (MINI, "data.scale", 17, ["data.scale: got 17, allowed: 1..16"]),
+    (MINI, "score.crop_border", -4, ["score.crop_border: got -4, allowed: 0 or more"]),
+    (PARAMS, "variants.full.losses.lrr", -5, ["variants.full.losses.lrr: got -5.0, allowed: 0 or more"]),
+    (PARAMS, "degradation.light.first.jpeg", [0, 95], ["params.yaml: degradation.light.first: jpeg"]),
+    (MINI, "data.crop", 97, ["configs/mini.yaml: data: crop: got 97, allowed: a multiple of scale 4"]),
+    (MINI, "train.crop", 30, ["train.crop: got 30, allowed: a multiple of data.scale (4)"]),
+    (MINI, "train.crop", 128, ["train.crop: got 128, allowed: at most data.crop (96)"]),
+    (MINI, "benchmarks.mini_light.crop", 190, ["benchmarks.mini_light.crop: got 190, allowed: a multiple"]),
+    # unknown names
+    (PARAMS, "profile", "minni", ["params.yaml: profile: unknown profile 'minni'; did you mean 'mini'?"]),
+    (PARAMS, "profile", None, ["params.yaml: profile: unknown profile None", "mini, paper"]),
+    (PARAMS, "profile", "../configs/mini", ["unknown profile"]),
+    (PARAMS, "variants.full.losses.lpisp", 1, ["variants.full.losses: ", "'lpisp'", "Allowed: dv3cd, gan, l1"]),
+    (PARAMS, "sweep.variants", ["ful"], ["params.yaml: sweep.variants: unknown variant 'ful'; did you mean 'full'?"]),
+    (PARAMS, "methods", ["bicubik"], ["params.yaml: methods[0]: ", "'bicubik'; did you mean 'bicubic'?"]),
+    (MINI, "score.metrics", ["psnr", "niqee"], ["score.metrics[1]: unknown metric 'niqee'; did you mean 'niqe'?"]),
+    (MINI, "data.degradation", "lihgt", ["data.degradation: unknown degradation preset 'lihgt'; did you mean 'light'?"]),
+    (MINI, "benchmarks.mini_light.degradation", "x", ["benchmarks.mini_light.degradation: unknown degradation preset"]),
+    (MINI, "data.train.photographs", ["astronot"], ["data.train.photographs[0]: unknown photograph", "'astronaut'"]),
+    (MINI, "infer.color", "adian", ["infer.color: ", "'adian'; did you mean 'adain'?"]),
+    (MINI, "foundation.source", "web", ["foundation.source: ", "Allowed: folder, hub, shipped, train"]),
+    # timesteps
+    *[
+        (PARAMS, "sweep.timesteps", [t], ["sweep.timesteps[0]: got", "allowed: auto or a whole number 1..999"])
+        for t in (0, 1000, -1, 2.5, "atuo", True, None)
+    ],
+    (PARAMS, "sweep.timesteps", [], ["params.yaml: sweep: timesteps: got [], allowed: at least one"]),
+    (PARAMS, "sweep.timesteps", [1, 1], ["sweep: timesteps: got [1, 1]", "each of them once"]),
+    # contradictions
+    (PARAMS, "variants.full.losses", {"lrr": 0}, ["variants.full: a variant needs a loss with a weight above 0"]),
+    (MINI, "benchmarks.mini_light.degradation", None, ["benchmarks.mini_light: give `lq`, or `hq` with"]),
+    (MINI, "benchmarks.mini_light.lq", {"folders": ["x"]}, ["crop and degradation must be null"]),
+    (MINI, "benchmarks.mini_light.hq", {}, ["benchmarks.mini_light.hq: names no image"]),
+    (MINI, "benchmarks.train", {"hq": {"dead_leaves": 1}, "crop": None, "degradation": "light", "paired": False}, ["benchmarks.train: this name is taken"]),
+    (MINI, "benchmarks", {}, ["configs/mini.yaml: benchmarks: empty"]),
+    (PARAMS, "variants.a-b", {"losses": {"l1": 1}}, ["params.yaml: variants: got the name 'a-b'"]),
+    (MINI, "foundation", {**read(ROOT / MINI)["foundation"], "source": "train", "training": None}, ["foundation: training: null"]),
+    (MINI, "foundation", {**read(ROOT / MINI)["foundation"], "source": "hub", "path": "a/b"}, ["foundation: revision: null"]),
+    (MINI, "foundation.source", "folder", ["foundation.path"]),
+    # one home for every key
+    (MINI, "seed", 3, ["configs/mini.yaml: seed: also given in params.yaml"]),
+    (PARAMS, "train", {}, ["configs/mini.yaml: train: also given in params.yaml"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "parts"),
+    CASES,
+    ids=[f"{key}={value!r:.20}" for _, key, value, _ in CASES],
+)
+def test_every_mistake_is_one_clear_line(root, file, key, value, parts):
+    change(root, file, key, value)
+    message = refused(root)
+    for part in parts:
+        assert part in message
+    if key != "foundation.source":  # unset roots are a list
+        assert "\n" not in message
+
+
+def test_a_key_in_the_wrong_file_is_sent_home(root):
+    change(root, PARAMS, "seed", REMOVED)
+    change(root, MINI, "seed", 0)
+    assert refused(root) == "configs/mini.yaml: seed: belongs into params.yaml; move it there"
+    change(root, MINI, "seed", REMOVED)
+    change(root, PARAMS, "seed", 0)
+    change(root, PARAMS, "infer", {"batch": 1, "color": "none"})
+    change(root, MINI, "infer", REMOVED)
+    assert refused(root) == "params.yaml: infer: belongs into configs/mini.yaml; move it there"
+
+
+@pytest.mark.parametrize("part", ["hq", "lq"])
+def test_training_and_test_images_are_disjoint(root, part):
+    change(root, MINI, "data.train.photographs", ["rocket", "astronaut", "chelsea"])
+    message = refused(root)
+    assert "benchmarks.mini_light.hq: also in data.train: chelsea, rocket; " in message
+    change(root, MINI, "data.train.photographs", ["astronaut"])
+    change(root, MINI, "data.train.folders", ["photos"])
+    test = {
+        "crop": None,
+        "degradation": None,
+        "paired": part == "hq",
+        "lq": {"folders": ["photos"]},
+    }
+    if part == "hq":
+        test |= {"hq": {"folders": ["photos"]}, "lq": {"folders": ["small"]}}
+    change(root, MINI, "benchmarks.mini_light", test)
+    assert f"benchmarks.mini_light.{part}: also in data.train: photos" in refused(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("profile: mini\nseed: [1, 2\nvariants: {}\n", ["params.yaml, line 3"]),
+        ("profile: mini\n\tseed: 1\n", ["params.yaml, line 2"]),
+        ("profile: mini\nseed: 1\nseed: 2\n", ["params.yaml, line 3", "duplicate key"]),
+        ("profile: *none\n", ["params.yaml, line 1"]),
+        ("profile: !!python/object:os.system x\n", ["params.yaml, line 1"]),
+        ("- profile\n", ["params.yaml: got list, allowed: a mapping"]),
+        ("", ["params.yaml: got NoneType, allowed: a mapping"]),
+        ("profile: \x00\n", ["params.yaml: "]),
+    ],
+)
+def test_broken_yaml_is_named_with_its_line(root, text, parts):
+    (root / PARAMS).write_text(text)
+    message = refused(root)
+    for part in parts:
+        assert part in message
+    assert "\n" not in message
+
+
+def test_text_that_is_not_utf8_is_named(root):
+    (root / MINI).write_bytes(b"data: \xff\n")
+    assert refused(root) == "configs/mini.yaml: not UTF-8 text at byte 6"
+
+
+def test_missing_files_are_named(root):
+    (root / PARAMS).unlink()
+    assert refused(root).startswith("params.yaml: missing in")
+    assert "unknown profile 'flux'" in (refused(ROOT, profile="flux"))
