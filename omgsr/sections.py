@@ -147,6 +147,8 @@ class FoundationTraining:
 
     image_size: Count
     """Side of the crops, pixels."""
+    dead_leaves: Whole
+    """Generated images beside the packaged photographs of data.train."""
     vae_steps: Count
     """Optimiser steps of the autoencoder."""
     unet_steps: Count

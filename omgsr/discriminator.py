@@ -1,0 +1,39 @@
+"""Multi-level discriminator heads over frozen features (Eq. 9, Fig. 3)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from timm.layers import BlurPool2d
+
+
+class Discriminator(nn.Module):
+    """One head a level; each gives a map of logits with stride 32, so any size from 32 px works.
+
+    The sigmoid of Eq. 9 is inside the losses (binary cross-entropy with logits), which is the
+    same function and does not overflow. Weights are drawn from torch's global generator.
+    """
+
+    def __init__(self, channels: list[int]) -> None:
+        """`channels`: C_1..C_3 of the feature levels, whose strides are 4, 8 and 16."""
+        super().__init__()
+        depth = len(channels)
+        self.heads = nn.ModuleList(_head(c, depth - level) for level, c in enumerate(channels))
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """F^1..F^3 => logits: (B, C_l, h, w) => (B, 1, H/32, W/32) a level."""
+        return [head(f) for head, f in zip(self.heads, features, strict=True)]
+
+
+def _head(channels: int, halvings: int) -> nn.Sequential:
+    """Low-pass filter before every halving, so that no head sees aliased features."""
+    hidden = max(channels // 2, 8)
+    layers: list[nn.Module] = []
+    width = channels
+    for _ in range(halvings):
+        layers += [
+            BlurPool2d(width, filt_size=3, stride=2, pad_mode="replicate"),
+            nn.Conv2d(width, hidden, 3, padding=1),
+            nn.LeakyReLU(0.2),
+        ]
+        width = hidden
+    return nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1))

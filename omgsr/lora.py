@@ -1,0 +1,69 @@
+"""LoRA adapters of PEFT on any module: add, switch off, save, load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+
+def add(module: nn.Module, rank: int, targets: tuple[str, ...], seed: int) -> PeftModel:
+    """Wraps `module` with a fresh adapter on its layers named in `targets`.
+
+    alpha equals the rank, A is Gaussian, B zero: a fresh adapter changes nothing. A is drawn from
+    `seed`. Raises ValueError when no layer of the module has one of the names.
+    """
+    if rank < 1:
+        raise ValueError(f"a LoRA rank is 1 or more, got {rank}")
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        init_lora_weights="gaussian",
+        target_modules=_matching(module, targets),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(module, config)
+
+
+def load(module: nn.Module, folder: Path) -> PeftModel:
+    """Wraps `module` with the adapter saved in a PEFT folder (config JSON and safetensors)."""
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name} is missing; an adapter folder holds it")
+    return PeftModel.from_pretrained(module, folder, is_trainable=False)
+
+
+def save(module: PeftModel, folder: Path) -> None:
+    """Writes the adapter as a PEFT folder, safetensors only."""
+    module.save_pretrained(folder, safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model-card template
+
+
+@contextmanager
+def disabled(module: nn.Module) -> Iterator[None]:
+    """Inside, the wrapped module computes as if it had no adapter."""
+    if isinstance(module, PeftModel):
+        with module.disable_adapter():
+            yield
+    else:
+        yield
+
+
+def parameters(module: nn.Module) -> list[nn.Parameter]:
+    """The adapter's weights, in a fixed order."""
+    return [p for name, p in module.named_parameters() if "lora_" in name]
+
+
+def _matching(module: nn.Module, targets: tuple[str, ...]) -> list[str]:
+    """Those of `targets` that name a layer here, sorted; PEFT's config keeps what was applied."""
+    names = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    found = [t for t in targets if any(re.search(rf"(^|\.){re.escape(t)}$", n) for n in names)]
+    if not found:
+        raise ValueError(f"{type(module).__name__} has no layer named one of {', '.join(targets)}")
+    return sorted(found)
