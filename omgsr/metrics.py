@@ -32,7 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ssim": {"test_y_channel": True, "color_space": "ycbcr"},
 }
 """Arguments for PyIQA where its defaults are not what the field publishes."""
-MIN_SIDE = {"niqe": 96, "niqe_matlab": 96, "ms_ssim": 161, "vif": 41}
+MIN_SIDE = {"niqe": 96, "niqe_matlab": 96, "ms_ssim": 161, "vif": 33}
 """Smallest side in pixels that a metric is defined for: NIQE's block, MS-SSIM's five halvings."""
 _OF_SETS = {"FID", "InceptionScore"}
 
