@@ -9,7 +9,7 @@ from omgsr._build import ConfigError, unknown
 
 if TYPE_CHECKING:
     from omgsr.config import Config
-    from omgsr.sections import Images
+    from omgsr.sets import Images
 
 _RESERVED = {"train", "average"}  # a manifest and a table row of their own
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+]*")  # '-' separates variant and timestep

@@ -14,13 +14,9 @@ from omgsr._build import convert, unknown
 from omgsr._checks import check_disjoint, check_names, check_references
 from omgsr._yaml import read_yaml
 from omgsr.degradation import Preset
-from omgsr.sections import Benchmark as Benchmark
-from omgsr.sections import Data as Data
 from omgsr.sections import Features as Features
-from omgsr.sections import Folder as Folder
 from omgsr.sections import Foundation as Foundation
 from omgsr.sections import FoundationTraining as FoundationTraining
-from omgsr.sections import Images as Images
 from omgsr.sections import Infer as Infer
 from omgsr.sections import Score as Score
 from omgsr.sections import Sweep as Sweep
@@ -28,6 +24,10 @@ from omgsr.sections import TimestepSection as TimestepSection
 from omgsr.sections import Train as Train
 from omgsr.sections import Variant as Variant
 from omgsr.sections import Whole
+from omgsr.sets import Benchmark as Benchmark
+from omgsr.sets import Data as Data
+from omgsr.sets import Folder as Folder
+from omgsr.sets import Images as Images
 
 PARAMS = ("profile", "seed", "variants", "sweep", "methods", "degradation")
 """Top-level keys of params.yaml; all others belong into configs/<profile>.yaml."""

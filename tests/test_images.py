@@ -1,8 +1,6 @@
-import os
 import resource
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -320,10 +318,8 @@ def test_folders_without_images_are_refused(tmp_path):
 
 
 @pytest.mark.real
-def test_real_files_of_all_formats():
-    if "OMGSR_REAL_DATA" not in os.environ:
-        pytest.skip("OMGSR_REAL_DATA is not set")
-    folder = Path(os.environ["OMGSR_REAL_DATA"]) / "formats"
+def test_real_files_of_all_formats(real_data):
+    folder = real_data / "formats"
     for path in images.list_images(folder):
         array = images.read_rgb(path)
         assert array.dtype == np.uint8

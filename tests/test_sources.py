@@ -282,10 +282,8 @@ def test_the_stage_stops_with_one_line(workspace):
 
 
 @pytest.mark.real
-def test_realsr_is_matched_whole(tmp_path):
-    if "OMGSR_REAL_DATA" not in os.environ:
-        pytest.skip("OMGSR_REAL_DATA is not set")
-    real = Path(os.environ["OMGSR_REAL_DATA"]).resolve() / "realsr"
+def test_realsr_is_matched_whole(real_data, tmp_path):
+    real = real_data.resolve() / "realsr"
     benchmark = pairs(Folder(path=str(real / "test_LR")), Folder(path=str(real / "test_HR")))
     rows = run(settings(Images(dead_leaves=1), realsr=benchmark), tmp_path)["realsr"]
     assert len(rows) == 100
