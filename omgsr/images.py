@@ -35,8 +35,8 @@ class ImageError(ValueError):
 def read_rgb(path: Path | str) -> NDArray[np.uint8]:
     """Any still image file => uint8 (H, W, 3) RGB, upright.
 
-    Grey is repeated, alpha is composited on white, 16-bit grey is scaled by 1/257, CMYK and
-    palettes are converted, and the EXIF orientation is applied. An ImageError names a file that
+    Grey is repeated, alpha is composited on white, 16-bit grey is scaled by 1/257 (16-bit
+    colour keeps its high byte), CMYK and palettes are converted, and the EXIF orientation is applied. An ImageError names a file that
     is missing, empty, damaged, animated, too large or of a kind without a defined 8-bit form.
     """
     try:
@@ -159,4 +159,7 @@ def _damage(path: Path | str, error: Exception) -> str:
         return f"cannot be read: {error.strerror}"
     if os.path.getsize(path) == 0:
         return "is empty (0 bytes); replace the file or take it out of the folder"
-    return f"is damaged or not an image ({error}); replace the file or take it out of the folder"
+    return (
+        f"is damaged or not an image that Pillow reads ({error}); "
+        "replace or convert the file, or take it out of the folder"
+    )
