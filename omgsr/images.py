@@ -35,9 +35,10 @@ class ImageError(ValueError):
 def read_rgb(path: Path | str) -> NDArray[np.uint8]:
     """Any still image file => uint8 (H, W, 3) RGB, upright.
 
-    Grey is repeated, alpha is composited on white, 16-bit grey is scaled by 1/257 (16-bit
-    colour keeps its high byte), CMYK and palettes are converted, and the EXIF orientation is applied. An ImageError names a file that
-    is missing, empty, damaged, animated, too large or of a kind without a defined 8-bit form.
+    Grey is repeated, alpha is composited on white, 16-bit grey is scaled by 1/257 (16-bit colour
+    keeps its high byte), CMYK and palettes are converted, and the EXIF orientation is applied. An
+    ImageError names a file that is missing, empty, damaged, animated, too large or without a
+    defined 8-bit form.
     """
     try:
         with _open(path) as image:
