@@ -7,10 +7,11 @@ time: training goes on without it, and `record` fills it again.
 import fcntl
 import os
 import re
+import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -89,6 +90,13 @@ def _one_at_a_time() -> Iterator[None]:
         yield
 
 
+def _check_database() -> None:
+    """Refuse at once a sqlite file that cannot be written: MLflow would retry for 100 seconds."""
+    if uri().startswith("sqlite:"):
+        with closing(sqlite3.connect(uri().removeprefix("sqlite:///"), timeout=20)) as database:
+            database.execute("begin immediate")
+
+
 def _experiment(client: MlflowClient, name: str) -> str:
     """Give the id of the experiment of this name, made or restored if need be."""
     found = client.get_experiment_by_name(name)
@@ -109,13 +117,14 @@ def _store(name: str) -> Iterator[tuple[MlflowClient, str]]:
     """Give the client and the experiment's id, alone; errors of any kind become TrackingError."""
     try:
         with _one_at_a_time():
+            _check_database()
             client = MlflowClient(tracking_uri=uri())
             yield client, _experiment(client, name)
     # MLflow raises its own errors, those of its database and those of its HTTP library.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        shown = re.sub("//[^/@]*@", "//", uri())  # no password on the screen
-        raise TrackingError(f"MLflow store {shown} cannot be used: {reason}") from error
+        said = f"MLflow store {uri()} cannot be used: {reason}"
+        raise TrackingError(re.sub("//[^/@ ]*@", "//", said)) from None  # no password shown
 
 
 def _send(client: MlflowClient, run: str, points: Iterable[Point]) -> None:
