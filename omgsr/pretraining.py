@@ -57,7 +57,7 @@ def small_unet() -> UNet2DConditionModel:
 
 FEATURES = {
     "architecture": "convnext_atto",
-    "arguments": {"depths": [2, 2, 3, 1], "dims": [24, 48, 96, 96]},
+    "arguments": {"depths": [2, 2, 3, 1], "dims": [24, 48, 96, 48]},
     # Inputs in [0, 1] are brought to [-1, 1], as the pretext saw them.
     "mean": [0.5, 0.5, 0.5],
     "std": [0.5, 0.5, 0.5],
@@ -66,7 +66,7 @@ FEATURES = {
 
 
 def small_features() -> nn.Module:
-    """0.4 M weights; stages of 24, 48, 96 and 96 channels."""
+    """0.4 M weights; stages of 24, 48 and 96 channels, and a last one for the pretext alone."""
     return timm.create_model(FEATURES["architecture"], num_classes=0, **FEATURES["arguments"])
 
 

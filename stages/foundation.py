@@ -15,7 +15,7 @@ def train(settings: config.Config) -> None:
     """Trains the small model on the packaged photographs of data.train and dead leaves."""
     plan = settings.foundation.training
     steps = plan.vae_steps + plan.unet_steps + plan.feature_steps if plan else 0
-    pictures = [images.read_rgb(photographs.path(n)) for n in settings.data.train.photographs]
+    pictures = [images.read_rgb(photographs.locate(n)) for n in settings.data.train.photographs]
     with tqdm(total=steps, unit="step") as bar:
         for network, _, loss in foundation.train(OUT, pictures, settings.foundation, settings.seed):
             bar.set_description(f"{network} loss {loss:.4f}", refresh=False)

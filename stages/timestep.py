@@ -1,0 +1,53 @@
+"""Stage `timestep`: t* of the training pairs => reports/timestep.{json,csv} and its figure."""
+
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from omgsr import backbones, config, encoding, figures, files, manifest, timestep
+
+OUT = Path("reports")
+
+
+def main() -> None:
+    """Encodes every pair once, then computes t*, its interval and its curve."""
+    settings = config.load()
+    plan = settings.timestep
+    rows = manifest.read("data/pairs/train.csv")[: plan.images]
+    backbone = backbones.load(Path("foundation"))
+    snr = timestep.snr_array(backbone.schedule.snr())
+    started = time.perf_counter()
+    found = encoding.pair_moments(
+        backbone, rows, settings.data.scale, plan.batch, plan.latent, settings.seed
+    )
+    names, power, error = encoding.columns(
+        list(tqdm(found, total=len(rows), desc="timestep", unit="image"))
+    )
+    encoded = time.perf_counter()
+    result = timestep.find(power, error, snr, plan.bootstrap, settings.seed)
+    gap = timestep.curve(power, error, snr)
+    images = pd.DataFrame(
+        {"image": names, "power": power, "error": error, "t": timestep.per_image(error, snr)}
+    )
+    curve = pd.DataFrame({"t": range(1, len(snr) + 1), "gap": gap, "snr": snr})
+    share = (encoded - started) / (time.perf_counter() - started)
+    files.write_text(OUT / "timestep.csv", curve.to_csv(index=False))
+    files.write_text("data/moments.csv", images.to_csv(index=False))
+    figures.save(
+        figures.timestep_curve(curve, result.as_dict(), images), OUT / "timestep.png"
+    )
+    files.write_json(OUT / "timestep.json", result.as_dict())
+    print(
+        f"t* = {result.t} (95 % interval {result.low} to {result.high}) from {result.images} pairs;"
+        f" {share:.1%} of the time was encoding"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, ImportError) as problem:
+        sys.exit(f"timestep: {problem}")
