@@ -3,6 +3,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 PORT ?= 5000
 JOBS ?= 2
 
@@ -43,14 +44,16 @@ clean: ## remove results and caches; the next repro takes them back from DVC's c
 install: $(READY) ## create .venv from the exact pins (PYTHON=... picks the interpreter)
 
 # One file says that the environment is complete, so that an interrupted installation starts again.
+# basicsr is built without isolation, which would download a second torch for it (its setup_requires).
 # opencv-python (of basicsr) and opencv-python-headless (of pyiqa) both write the package cv2, and
 # only the second works on a machine without a display's libraries: it is installed last.
 $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(find_python); \
 		echo "Creating $(VENV) with $$python"; "$$python" -m venv $(VENV); }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
-		--no-deps --force-reinstall opencv-python-headless
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation --no-deps basicsr
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps --force-reinstall opencv-python-headless
 	@touch $@
 
 define find_python
