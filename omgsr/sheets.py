@@ -1,0 +1,127 @@
+"""Before/after sheets: every picture as LQ, by each method and as HQ, whole and in detail.
+
+Pixels are shown as they are: the detail is enlarged by a whole number without smoothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib import get_data_path
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Pixels = NDArray[np.uint8]
+
+GAP, TEXT = 10, 20
+"""Space between tiles and height of a line of text, pixels."""
+DETAIL = 96
+"""Side of the enlarged square, pixels of the HQ."""
+INK, PAPER, FRAME = (20, 20, 20), (255, 255, 255), (213, 94, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture by all methods, each uint8 (H, W, 3) at the HQ's size."""
+
+    name: str
+    versions: Mapping[str, Pixels]
+    """Column name => image: LQ, each method, HQ where there is one."""
+    captions: Mapping[str, str]
+    """Column name => a line below it, such as its scores."""
+
+
+def nearest(image: Pixels, scale: int) -> Pixels:
+    """Every pixel `scale` times in both directions: (H, W, 3) => (scale H, scale W, 3)."""
+    return image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def busiest(image: Pixels, side: int) -> tuple[int, int]:
+    """Top-left corner of the square of `side` pixels with the most detail (gradient energy)."""
+    grey = image.mean(axis=2)
+    energy = np.zeros_like(grey)
+    energy[1:] += np.abs(np.diff(grey, axis=0))
+    energy[:, 1:] += np.abs(np.diff(grey, axis=1))
+    total = np.pad(energy, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    boxes = total[side:, side:] - total[:-side, side:] - total[side:, :-side]
+    boxes += total[:-side, :-side]
+    top, left = np.unravel_index(int(boxes.argmax()), boxes.shape)
+    return int(top), int(left)
+
+
+def sheet(title: str, pictures: Sequence[Picture], tile: int = 4 * DETAIL) -> Pixels:
+    """All pictures below each other, a column a version => uint8 (H, W, 3).
+
+    `tile` is the side of a cell in pixels, a multiple of DETAIL; the upper cell shows the whole
+    picture, the lower one its busiest DETAIL x DETAIL pixels, enlarged to fill it.
+    """
+    if not pictures:
+        raise ValueError(f"{title}: no picture to show")
+    bands = [_band(picture, tile) for picture in pictures]
+    width = max(band.width for band in bands)
+    canvas = Image.new("RGB", (width, TEXT * 2 + sum(band.height for band in bands)), PAPER)
+    _write(canvas, (GAP, GAP), title, bold=True, size=17)
+    y = TEXT * 2
+    for band in bands:
+        canvas.paste(band, (0, y))
+        y += band.height
+    return np.array(canvas)
+
+
+def _band(picture: Picture, tile: int) -> Image.Image:
+    """Name, column heads, whole pictures, details, captions."""
+    shapes = {version.shape for version in picture.versions.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"{picture.name}: versions differ in size: {sorted(shapes)}")
+    last = list(picture.versions.values())[-1]
+    side = min(DETAIL, *last.shape[:2])
+    zoom = tile // side
+    corner = busiest(last, side)
+    whole = {name: _fit(version, tile) for name, version in picture.versions.items()}
+    height = next(iter(whole.values())).height
+    step, detail_y = tile + GAP, TEXT * 2 + height + GAP
+    size = (GAP + step * len(whole), detail_y + side * zoom + TEXT + 2 * GAP)
+    band = Image.new("RGB", size, PAPER)
+    _write(band, (GAP, 0), picture.name, bold=True)
+    for index, (name, version) in enumerate(picture.versions.items()):
+        x = GAP + index * step
+        _write(band, (x, TEXT), name)
+        band.paste(whole[name], (x, TEXT * 2))
+        _frame(band, (x, TEXT * 2), whole[name].width / version.shape[1], corner, side)
+        top, left = corner
+        detail = nearest(version[top : top + side, left : left + side], zoom)
+        band.paste(Image.fromarray(detail), (x, detail_y))
+        _write(band, (x, detail_y + side * zoom + 2), picture.captions.get(name, ""))
+    return band
+
+
+def _fit(image: Pixels, tile: int) -> Image.Image:
+    """At most `tile` wide and high: enlarged by a whole number, or reduced smoothly."""
+    height, width = image.shape[:2]
+    factor = tile // max(height, width)
+    if factor >= 1:
+        return Image.fromarray(nearest(image, factor))
+    ratio = tile / max(height, width)
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    return Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+
+
+def _frame(
+    band: Image.Image, origin: tuple[int, int], ratio: float, corner: tuple[int, int], side: int
+) -> None:
+    """Marks on the whole picture where its detail is from."""
+    top, left = (round(place * ratio) for place in corner)
+    x, y, length = origin[0] + left, origin[1] + top, round(side * ratio)
+    ImageDraw.Draw(band).rectangle((x, y, x + length - 1, y + length - 1), outline=FRAME, width=2)
+
+
+def _write(
+    image: Image.Image, place: tuple[int, int], text: str, bold: bool = False, size: int = 14
+) -> None:
+    # matplotlib's wheel carries this font, so the sheet looks the same on every machine.
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    font = ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", name), size)
+    ImageDraw.Draw(image).text(place, text, fill=INK, font=font)

@@ -1,0 +1,52 @@
+"""What the runs scored, read back: long frames and the nested summary of a report."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from omgsr import files, scoring
+from omgsr.composite import AVERAGE
+
+COLUMNS = ("run", *scoring.COLUMNS)
+"""Columns of reports/scores.csv; a row with an empty image is a mean."""
+
+
+def read_scores(root: Path | str, runs: Sequence[str]) -> pd.DataFrame:
+    """The scores of all `runs` below `root`, with a column `run` in front.
+
+    A missing file is named with the stage that makes it, a file of other columns is refused.
+    """
+    frames = [_read(Path(root, run, "scores.csv"), run) for run in runs]
+    return pd.concat(frames, ignore_index=True)
+
+
+def summary(scores: pd.DataFrame, composites: pd.DataFrame) -> dict[str, Any]:
+    """Run => benchmark => {metric: mean, composite: score or None}, and the run's average."""
+    table: dict[str, Any] = {}
+    means = scores[scores["image"] == ""]
+    for run, benchmark, metric, value in means[["run", "benchmark", "metric", "value"]].itertuples(
+        index=False
+    ):
+        table.setdefault(run, {}).setdefault(benchmark, {})[metric] = float(value)
+    for run, benchmark, value in composites.itertuples(index=False):
+        home = table[run] if benchmark == AVERAGE else table[run].setdefault(benchmark, {})
+        home["composite"] = value
+    return table
+
+
+def _read(path: Path, run: str) -> pd.DataFrame:
+    # keep_default_na: an image may be called NA, and the image of a mean is empty.
+    frame = pd.read_csv(io.StringIO(files.read_text(path)), keep_default_na=False, dtype=str)
+    if tuple(frame.columns) != scoring.COLUMNS:
+        raise ValueError(
+            f"{path}: the columns must be {','.join(scoring.COLUMNS)}, got "
+            f"{','.join(frame.columns)}; run `dvc repro -f score` to write it again"
+        )
+    frame["value"] = pd.to_numeric(frame["value"].replace("", None))
+    frame.insert(0, "run", run)
+    return frame
