@@ -40,7 +40,7 @@ def settings(config: Config, run: str) -> dict[str, str]:
         return flatten({"method": run} | values)
     variant, t = config.runs[config.run_names.index(run)]
     card = read_json(Path("runs", run, "model", "omgsr.json"))
-    own = {"method": "omgsr", "variant": variant, "timestep_asked": t, "losses": variants[variant]}
+    own = {"method": "omgsr", "variant": variant, "timestep_asked": t, **variants[variant]}
     return flatten(own | values | {"model": card})
 
 
@@ -103,14 +103,14 @@ def git(*arguments: str) -> str:
 def tags(run: str, profile: str, live: str | None) -> dict[str, str]:
     """Link a run to git, to DVC's experiment and to its live curves, with the way back to it."""
     commit, experiment = git("rev-parse", "HEAD"), os.environ.get("DVC_EXP_NAME", "")
-    changed = git("status", "--porcelain", "-uno", "--", ".", ":!reports", ":!dvc.lock")
+    changed = git("diff", "--name-only", "HEAD", "--", ".", ":!reports", ":!dvc.lock")
     back = f"dvc exp apply {experiment}" if experiment else f"git checkout {commit[:12]}"
     if not experiment and (changed or not commit):
         back = "cp <this run's artifact dvc.lock> dvc.lock"
     given = {
         "profile": profile,
         "git.commit": commit,
-        "git.changed": " ".join(line[3:] for line in changed.splitlines()) if commit else "",
+        "git.changed": " ".join(changed.splitlines()),
         "dvc.exp_name": experiment,
         "dvc.baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "omgsr.live_run": live or "",

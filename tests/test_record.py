@@ -1,0 +1,226 @@
+"""record: MLflow holds every run whatever DVC skipped, and can be deleted at any time."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from stages import record
+
+Stage = Callable[..., "subprocess.CompletedProcess[str]"]
+TERMS = ("lrr", "l1")
+
+
+def write_csv(path: Path, *lines: tuple[object, ...]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(lines)
+
+
+def write_reports(root: Path, composite: float) -> None:
+    write_csv(
+        root / "reports/scores.csv",
+        ("run", "benchmark", "image", "metric", "value"),
+        ("full-auto", "mini_standard", "", "psnr", 26.5),
+        ("full-auto", "mini_standard", "chelsea", "psnr", 26.5),
+        ("full-auto", "mini_lq_photos", "", "niqe", 11.0),
+        ("bicubic", "mini_standard", "", "psnr", 25.5),
+        ("bicubic", "mini_standard", "", "lpips", ""),
+    )
+    write_csv(
+        root / "reports/composite.csv",
+        ("run", "benchmark", "composite"),
+        ("full-auto", "mini_standard", composite),
+        ("full-auto", "average", composite),
+        ("bicubic", "average", ""),
+    )
+    timestep = {"t": 154, "images": 8, "low": 150, "high": 160}
+    (root / "reports/timestep.json").write_text(json.dumps(timestep))
+    for name in ("tables/psnr.md", "figures/mini_standard.png"):
+        (root / "reports" / name).parent.mkdir(exist_ok=True)
+        (root / "reports" / name).write_text(f"{name} {composite}")
+
+
+def write_run(root: Path) -> None:
+    run = root / "runs" / "full-auto"
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "omgsr.json").write_text(json.dumps({"t": 154, "losses": {"lrr": 5.0}}))
+    steps = [(step, 1.0 / step, 2.0) for step in range(1, 31)]
+    write_csv(run / "train" / "history.csv", ("step", *TERMS), *steps)
+    times = {"mlflow_run_id": "abc", "start": 1000.0, "end": 1060.5, "seconds": 60.5}
+    (run / "train" / "run.json").write_text(json.dumps(times))
+
+
+def write_lock(root: Path, model: str) -> None:
+    stages = ("train@full-auto", "infer@full-auto", "score@full-auto")
+    names = (*stages, "baseline@bicubic", "score_baseline@bicubic")
+    entries = {name: {"cmd": name, "outs": [{"path": "x", "md5": model}]} for name in names}
+    (root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": entries}))
+
+
+@pytest.fixture
+def project(tmp_path: Path, checkout: Path) -> Path:
+    """A folder as the pipeline leaves it, with this project's own settings."""
+    shutil.copy(checkout / "params.yaml", tmp_path)
+    shutil.copytree(checkout / "configs", tmp_path / "configs")
+    for package in ("omgsr", "stages"):
+        (tmp_path / package).symlink_to(checkout / package)
+    write_reports(tmp_path, 0.75)
+    write_run(tmp_path)
+    write_lock(tmp_path, "1")
+    return tmp_path
+
+
+@pytest.fixture
+def stage(project: Path) -> Stage:
+    """Runs the stage as DVC does, in a process of its own."""
+
+    def run(**environment: str) -> "subprocess.CompletedProcess[str]":
+        given = {**os.environ, "DVC_ROOT": str(project), **environment}
+        if not environment.get("MLFLOW_TRACKING_URI"):
+            given.pop("MLFLOW_TRACKING_URI", None)
+        command = [sys.executable, "-m", "stages.record"]
+        return subprocess.run(
+            command, cwd=project, env=given, capture_output=True, text=True, timeout=120
+        )
+
+    return run
+
+
+def stored(project: Path) -> tuple[MlflowClient, dict[str, Run]]:
+    client = MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
+    experiment = client.get_experiment_by_name("omgsr")
+    assert experiment is not None
+    return client, {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+
+
+def test_every_run_is_recorded_once_and_whole(project: Path, stage: Stage) -> None:
+    first, second = stage(), stage()
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert "MLflow: 2 new, 0 already there" in first.stdout
+    assert "compareRunsMode=CHART" in first.stdout
+    assert "MLflow: 0 new, 2 already there" in second.stdout
+
+    client, runs = stored(project)
+    assert set(runs) == {"full-auto", "bicubic"}
+    full = runs["full-auto"]
+    assert full.data.metrics == {
+        "mini_standard/psnr": 26.5,
+        "mini_lq_photos/niqe": 11.0,
+        "mini_standard/composite": 0.75,
+        "composite": 0.75,
+        "t_star/t": 154,
+        "t_star/low": 150,
+        "t_star/high": 160,
+        "train/lrr": 1.0 / 30,
+        "train/l1": 2.0,
+    }
+    assert full.data.params["model.t"] == "154"
+    assert full.data.params["losses.lrr"] == full.data.params["model.losses.lrr"] == "5.0"
+    assert full.data.params["benchmarks.mini_standard.crop"] == "192"
+    assert full.data.tags["omgsr.live_run"] == "abc"
+    assert (full.info.start_time, full.info.end_time) == (1_000_000, 1_060_500)
+    curve = client.get_metric_history(full.info.run_id, "train/lrr")
+    assert sorted((m.step, m.value) for m in curve) == [(s, 1.0 / s) for s in range(1, 31)]
+    files = [f.path for f in client.list_artifacts(full.info.run_id)]
+    assert files == ["dvc.lock", "figures", "tables"]
+
+    bicubic = runs["bicubic"]
+    assert bicubic.data.metrics["mini_standard/psnr"] == 25.5
+    assert "composite" not in bicubic.data.metrics
+    assert not any(name.startswith(("train", "model")) for name in bicubic.data.params)
+
+
+def test_a_deleted_store_comes_back_and_a_new_model_is_a_new_run(
+    project: Path, stage: Stage
+) -> None:
+    assert stage().returncode == 0
+    (project / "mlflow.db").unlink()
+    shutil.rmtree(project / "mlartifacts")
+    assert "2 new, 0 already" in stage().stdout
+    write_lock(project, "2")
+    assert "2 new, 0 already" in stage(DVC_EXP_NAME="t573", DVC_EXP_BASELINE_REV="f00").stdout
+    write_reports(project, 0.5)
+    assert "0 new, 2 already" in stage().stdout
+    write_lock(project, "1")
+    assert "0 new, 2 already" in stage().stdout
+    client, _ = stored(project)
+    query = "tags.`dvc.exp_name` = 't573' and attributes.run_name = 'full-auto'"
+    (named,) = client.search_runs(["1"], query)
+    assert named.data.metrics["composite"] == 0.5
+    assert named.data.tags["dvc.baseline_rev"] == "f00"
+    assert "dvc exp apply t573" not in named.data.tags["mlflow.note.content"]
+
+
+def test_an_unreachable_store_loses_nothing(project: Path, stage: Stage) -> None:
+    failed = stage(MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert failed.returncode == 1
+    assert "127.0.0.1:9" in failed.stderr
+    assert "Nothing is lost" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "2 new" in stage().stdout
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["reports/timestep.json", "reports/scores.csv", "runs/full-auto/model/omgsr.json", "dvc.lock"],
+)
+def test_a_missing_output_is_named(
+    path: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    (project / path).unlink()
+    with pytest.raises((OSError, ValueError), match=path):
+        record.main()
+
+
+def test_a_run_that_dvc_did_not_lock_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    with pytest.raises(FileNotFoundError, match="train@no_lrr-1"):
+        record.lock_entries("no_lrr-1", ("bicubic",))
+
+
+def test_the_commit_and_what_differs_from_it_are_tagged(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    assert "git.commit" not in record.tags("full-auto", "mini", None)
+    for command in ("init -q", "add params.yaml dvc.lock", "commit -q -m x"):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *command.split()], check=True)
+    clean = record.tags("full-auto", "mini", None)
+    assert len(clean["git.commit"]) == 40
+    assert f"git checkout {clean['git.commit'][:12]}" in clean["mlflow.note.content"]
+    with (project / "params.yaml").open("a") as file:
+        file.write("# changed\n")
+    changed = record.tags("full-auto", "mini", None)
+    assert changed["git.changed"] == "params.yaml"
+    assert "artifact dvc.lock" in changed["mlflow.note.content"]
+
+
+def test_long_curves_are_thinned_to_what_the_pages_show(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    steps = [(step, 1.0, "") for step in range(1, 25_002)]
+    write_csv(project / "runs/full-auto/train/history.csv", ("step", *TERMS), *steps)
+    points = record.curves("full-auto")
+    assert {name for name, _, _ in points} == {"train/lrr"}
+    assert 900 <= len(points) <= record.CURVE
+
+
+def test_nested_settings_become_flat_names() -> None:
+    nested = {"a": {"b": {"c": 1e-5}, "d": [1, 2]}, "e": None, "f": "x", "g": True}
+    flat = {"a.b.c": "1e-05", "a.d": "[1, 2]", "e": "null", "f": "x", "g": "true"}
+    assert record.flatten(nested) == flat
