@@ -1,0 +1,81 @@
+"""What each stage's code depends on, from its imports.
+
+    python -m tests.deps           the modules of every stage, as dvc.yaml should list them
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+EXEMPT = {
+    # The configuration reaches a stage as values, which dvc.yaml tracks as params: a check added
+    # to its reader must not train every model again.
+    "omgsr/config.py",
+    "omgsr/sections.py",
+    "omgsr/_build.py",
+    "omgsr/_checks.py",
+    "omgsr/_limits.py",
+    "omgsr/_yaml.py",
+    # These only show: MLflow what the stages have written, and which messages are seen.
+    "stages/tracking.py",
+    "stages/__init__.py",
+}
+
+
+def _parts(node: ast.AST, package: str) -> Iterator[str]:
+    """Give every dotted name that an import statement may mean."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        above = package.split(".")[: len(package.split(".")) - node.level + 1]
+        base = ".".join([*above, *([node.module] if node.module else [])])
+        base = base if node.level else str(node.module)
+        yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+
+
+def _files(name: str, root: Path) -> Iterator[Path]:
+    """Give the files that importing a dotted name runs, packages above it included."""
+    parts = name.split(".")
+    if parts[0] not in ("omgsr", "stages"):
+        return
+    for length in range(1, len(parts) + 1):
+        path = root.joinpath(*parts[:length])
+        for file in (path / "__init__.py", path.with_suffix(".py")):
+            if file.is_file():
+                yield file
+
+
+def _imported(file: Path, root: Path) -> set[Path]:
+    package = ".".join(file.relative_to(root).parent.parts)
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    names = (name for node in ast.walk(tree) for name in _parts(node, package))
+    return {found for name in names for found in _files(name, root)}
+
+
+def modules(stage: str, root: Path = ROOT) -> list[str]:
+    """Give the files of this project that a stage runs, without docstring-only packages."""
+    seen: set[Path] = set()
+    waiting = [root / "stages" / f"{stage}.py"]
+    while waiting:
+        file = waiting.pop()
+        name = file.relative_to(root).as_posix()
+        if file in seen or name in EXEMPT:
+            continue
+        seen.add(file)
+        waiting += _imported(file, root)
+    return sorted(file.relative_to(root).as_posix() for file in seen if not _empty(file))
+
+
+def _empty(file: Path) -> bool:
+    """Say whether a module holds a docstring at most: such a package changes no result."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    return file.name == "__init__.py" and all(isinstance(node, ast.Expr) for node in body)
+
+
+if __name__ == "__main__":
+    for path in sorted((ROOT / "stages").glob("*.py")):
+        if path.name != "__init__.py" and path.relative_to(ROOT).as_posix() not in EXEMPT:
+            sys.stdout.write(f"{path.stem}:\n" + "".join(f"  - {m}\n" for m in modules(path.stem)))
