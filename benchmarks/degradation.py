@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from omgsr.parallel import ordered_map
 SIDES = (96, 192, 512)
 """HQ sides, pixels: the training pairs and benchmarks of `mini`, and the paper's crops."""
 BAR = 3.0
+Codec = Callable[[torch.Tensor, float], torch.Tensor]
 
 _degradations = _basicsr.module("data.degradations")
 _filters = _basicsr.module("utils.img_process_util")
@@ -31,8 +33,15 @@ _diffjpeg = _basicsr.module("utils.diffjpeg").DiffJPEG(differentiable=False)
 _usm = _filters.USMSharp()
 
 
+def diffjpeg(image: torch.Tensor, quality: float) -> torch.Tensor:
+    """JPEG as basicsr imitates it: (1, 3, H, W) in [0, 1] => the same."""
+    return _diffjpeg(image, quality=quality)
+
+
 @torch.no_grad()
-def reference(hq: np.ndarray, preset: Preset, scale: int = 4) -> np.ndarray:
+def reference(
+    hq: np.ndarray, preset: Preset, scale: int = 4, codec: Codec = diffjpeg
+) -> np.ndarray:
     """Real-ESRGAN as its functions in basicsr compose it, on a batch of one; global randomness."""
     size = (hq.shape[0] // scale, hq.shape[1] // scale)
     image = torch.from_numpy(hq).permute(2, 0, 1)[None].float() / 255
@@ -42,16 +51,16 @@ def reference(hq: np.ndarray, preset: Preset, scale: int = 4) -> np.ndarray:
     image = _blur(image, first.blur)
     factor = _factor(first.resize)
     image = _interpolate(image, scale_factor=factor)
-    image = _jpeg(_noise(image, first.noise), first.jpeg)
+    image = _jpeg(_noise(image, first.noise), first.jpeg, codec)
     image = _blur(image, second.blur)
     factor = _factor(second.resize)
     image = _interpolate(image, size=(int(size[0] * factor), int(size[1] * factor)))
     image = _noise(image, second.noise)
     if np.random.uniform() < final.jpeg_last:  # noqa: NPY002
         image = _sinc(_interpolate(image, size=size), final.sinc, final.sizes)
-        image = _jpeg(image, second.jpeg)
+        image = _jpeg(image, second.jpeg, codec)
     else:
-        image = _jpeg(image, second.jpeg)
+        image = _jpeg(image, second.jpeg, codec)
         image = _sinc(_interpolate(image, size=size), final.sinc, final.sizes)
     return (image[0].permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
 
@@ -110,8 +119,8 @@ def _noise(image: torch.Tensor, noise: Noise) -> torch.Tensor:
     return _degradations.random_add_poisson_noise_pt(image, noise.poisson, noise.grey)
 
 
-def _jpeg(image: torch.Tensor, limits: tuple[int, int]) -> torch.Tensor:
-    return _diffjpeg(image.clamp(0, 1), quality=torch.empty(1).uniform_(*limits))
+def _jpeg(image: torch.Tensor, limits: tuple[int, int], codec: Codec) -> torch.Tensor:
+    return codec(image.clamp(0, 1), float(torch.empty(1).uniform_(*limits)))
 
 
 def race(preset: Preset, side: int, worker: int, seconds: float) -> tuple[int, float, float]:

@@ -1,0 +1,272 @@
+"""Pairs: crops, names, bytes that depend on nothing but (seed, name), kills, bad images."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from omgsr import config, images, manifest, pairs, parallel, seeding, workdir
+from omgsr.degradation import degrade
+from omgsr.manifest import Row
+from omgsr.pairs import Plan, boxes, fingerprint, make, make_one
+
+ROOT = Path(__file__).parent.parent
+PRESETS = config.load(ROOT, ready=False).degradation
+PLAN = Plan(folder="set/lq", preset=PRESETS["realesrgan"], scale=4, seed=0, crop=64, random=3)
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Row]:
+    """Five HQ images of different sizes."""
+    made = []
+    for index in range(5):
+        path = tmp_path / "hq" / f"photo{index}.png"
+        images.write_png(path, data.astronaut()[: 90 + index, 100 * index // 2 :][:, :131])
+        made.append(Row(name=f"photo{index}", hq=str(path)))
+    return made
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Relative path => hash of every file."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_bytes_depend_on_neither_workers_nor_order_nor_company(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    jobs = [(PLAN, row) for row in rows]
+    alone = [made for _, made in make(jobs, tmp_path / "alone", workers=1)]
+    together = [made for _, made in make(jobs, tmp_path / "together", workers=2)]
+    assert together == alone
+    assert digests(tmp_path / "together") == digests(tmp_path / "alone")
+    list(make(jobs[::-1][:2], tmp_path / "reverse", workers=1))
+    subset = digests(tmp_path / "reverse")
+    assert len(subset) == 6
+    assert subset.items() <= digests(tmp_path / "alone").items()
+    other = [(replace(PLAN, seed=1), row) for row in rows]
+    list(make(other, tmp_path / "other", workers=1))
+    assert not set(digests(tmp_path / "other").values()) & set(subset.values())
+
+
+def test_lq_is_the_degraded_crop_of_the_row(rows: list[Row], tmp_path: Path) -> None:
+    for pair in make_one(PLAN, rows[0], tmp_path):
+        rng = seeding.rng(PLAN.seed, "degrade", pair.name)
+        expected = degrade(manifest.load_hq(pair), PLAN.preset, rng, PLAN.scale)
+        lq = manifest.load_lq(replace(pair, lq=str(tmp_path / pair.lq)))
+        np.testing.assert_array_equal(lq, expected)
+        assert lq.shape == (16, 16, 3)
+
+
+def test_random_crops_lie_inside_and_differ() -> None:
+    plan = replace(PLAN, random=200)
+    found = boxes(plan, Row(name="a"), (70, 64))
+    assert [name for name, _ in found[:2]] == ["a_00", "a_01"]
+    assert {box[0] for _, box in found} == set(range(7))  # both ends are possible
+    assert {box[1:] for _, box in found} == {(0, 64, 64)}
+    assert boxes(plan, Row(name="b"), (70, 64)) != [("b" + n[1:], box) for n, box in found]
+
+
+def test_grid_is_centred_and_does_not_overlap() -> None:
+    plan = replace(PLAN, random=0)
+    found = [box for _, box in boxes(plan, Row(name="a"), (150, 64))]
+    assert found == [(11, 0, 64, 64), (75, 0, 64, 64)]
+
+
+def test_whole_image_is_cut_to_the_scale(rows: list[Row], tmp_path: Path) -> None:
+    plan = replace(PLAN, crop=None, random=0, paired=False)
+    (pair,) = make_one(plan, rows[3], tmp_path)  # 93 x 131
+    assert pair == Row(name="photo3", lq="set/lq/photo3.png", height=92, width=128)
+    assert images.read_rgb(tmp_path / pair.lq).shape == (23, 32, 3)
+
+
+def test_names_stay_distinct(tmp_path: Path) -> None:
+    """The crops of a and of a_00 do not meet."""
+    found = [
+        name for row in ("a", "a_00", "a_0") for name, _ in boxes(PLAN, Row(name=row), (64, 64))
+    ]
+    assert len(set(found)) == 9
+
+
+def test_rows_with_lq_pass_unchanged(tmp_path: Path) -> None:
+    row = Row(name="x", lq="somewhere/x.png")
+    assert make_one(PLAN, row, tmp_path) == [row]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("crop", "message"),
+    [(96, r"photo0\.png: 90 x 131 pixels, smaller than the crop \(96 x 96\); take")],
+)
+def test_too_small_an_image_is_named(
+    crop: int, message: str, rows: list[Row], tmp_path: Path
+) -> None:
+    with pytest.raises(pairs.PairError, match=message):
+        make_one(replace(PLAN, crop=crop), rows[0], tmp_path)
+    with pytest.raises(pairs.PairError, match=r"3 x 50 pixels, smaller than one pixel of the LQ"):
+        boxes(replace(PLAN, crop=None), rows[0], (3, 50))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_damaged_image_stops_with_its_name(workers: int, rows: list[Row], tmp_path: Path) -> None:
+    whole = Path(rows[2].hq).read_bytes()
+    Path(rows[2].hq).write_bytes(whole[: len(whole) // 2])
+    jobs = [(PLAN, row) for row in rows]
+    with pytest.raises(images.ImageError, match=r"photo2\.png: is damaged"):
+        list(make(jobs, tmp_path / "work", workers))
+    kept = digests(tmp_path / "work")
+    assert not [name for name in kept if "photo2" in name or ".tmp" in name]
+    Path(rows[2].hq).write_bytes(whole)
+    list(make(jobs, tmp_path / "work", workers))
+    list(make(jobs, tmp_path / "fresh", workers=1))
+    assert digests(tmp_path / "work") == digests(tmp_path / "fresh")
+    assert kept.items() <= digests(tmp_path / "work").items()
+
+
+def test_finished_files_are_kept(rows: list[Row], tmp_path: Path) -> None:
+    (first, *_) = make_one(PLAN, rows[0], tmp_path)
+    file = tmp_path / first.lq
+    os.utime(file, (1, 1))
+    others = [path for path in file.parent.iterdir() if path != file]
+    others[0].unlink()
+    make_one(PLAN, rows[0], tmp_path)
+    assert file.stat().st_mtime == 1
+    assert others[0].exists()
+
+
+def test_fingerprint_follows_everything_that_decides_the_bytes(rows: list[Row]) -> None:
+    jobs = [(PLAN, row) for row in rows]
+    first = fingerprint(jobs)
+    assert first == fingerprint(jobs)
+    others = [
+        [(replace(PLAN, preset=PRESETS["light"]), row) for row in rows],
+        [(replace(PLAN, seed=1), row) for row in rows],
+        jobs[1:],
+    ]
+    file = Path(rows[0].hq)
+    assert len({first, *map(fingerprint, others)}) == 4
+    os.utime(file, (5, 5))
+    assert fingerprint(jobs) != first
+
+
+def test_a_killed_worker_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="a worker process was killed, perhaps for want of memory"):
+        list(parallel.ordered_map(os._exit, [3], workers=2))
+
+
+def test_publish_replaces_and_drops_half_written_files(tmp_path: Path) -> None:
+    for name, text in (("work/a.txt", "new"), ("work/s/.tmp-1-b.png", ""), ("out/old.txt", "old")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    workdir.publish(tmp_path / "work", tmp_path / "out")
+    assert list(digests(tmp_path / "out")) == ["a.txt"]
+    assert not (tmp_path / "work").exists()
+
+
+def test_exclusive_makes_the_second_wait(tmp_path: Path) -> None:
+    program = f"""
+from pathlib import Path
+from omgsr import workdir
+with workdir.exclusive(Path({str(tmp_path / "w")!r})):
+    print("in", flush=True)
+"""
+    with workdir.exclusive(tmp_path / "w"):
+        second = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE)
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(3)
+    assert second.communicate(timeout=60)[0] == b"in\n"
+
+
+# The stage ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A copy of the checkout's stage with a few small sets in data/source."""
+    for name in ("omgsr", "stages", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    settings = config.load(ROOT, "mini")
+    for name in ("train", *settings.benchmarks):
+        rows = []
+        for index in range(24 if name == "train" else 1):
+            path = Path(f"data/source/images/{name}{index}.png")
+            images.write_png(tmp_path / path, np.roll(data.astronaut(), index, 0)[:230, :250])
+            rows.append(Row(name=f"{name}{index}", hq=str(path)))
+        manifest.write(tmp_path / f"data/source/{name}.csv", rows)
+    return tmp_path
+
+
+def start(workspace: Path) -> subprocess.Popen:
+    environment = {**os.environ, "DVC_ROOT": str(workspace), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.degrade"],
+        cwd=workspace,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_killed_stage_goes_on_to_the_same_bytes(workspace: Path) -> None:
+    out, work = workspace / "data/pairs", workspace / "work"
+    first = start(workspace)
+    _, errors = first.communicate(timeout=240)
+    assert first.returncode == 0, errors
+    assert not any(work.iterdir())
+    expected = digests(out)
+    assert len(expected) == 24 * 8 + 1 + 2 + 2 + 2 + 2  # lq of train and the benchmarks, manifests
+    pair = manifest.read(out / "train.csv")[9]
+    assert (pair.name, pair.lq) == ("train1_01", "data/pairs/train/lq/train1_01.png")
+    shutil.rmtree(out)  # as DVC does before it runs a stage
+
+    second = start(workspace)
+    while second.poll() is None and len(list(work.glob("*/data/pairs/train/lq/*.png"))) < 10:
+        time.sleep(0.002)
+    second.send_signal(signal.SIGKILL)
+    second.communicate()
+    finished = {path: path.stat().st_mtime_ns for path in work.glob("*/data/pairs/*/lq/t*.png")}
+    assert 10 <= len(finished) < 24 * 8
+    assert not out.exists()
+
+    third = start(workspace)
+    _, errors = third.communicate(timeout=240)
+    assert third.returncode == 0, errors
+    assert digests(out) == expected
+    for path, when in finished.items():  # kept, not made again
+        assert (out / Path(*path.parts[-3:])).stat().st_mtime_ns == when
+
+
+def test_a_damaged_image_stops_the_stage(workspace: Path) -> None:
+    broken = workspace / "data/source/images/train3.png"
+    broken.write_bytes(broken.read_bytes()[:500])
+    stage = start(workspace)
+    _, errors = stage.communicate(timeout=240)
+    assert stage.returncode == 1
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("degrade: data/source/images/train3.png: is damaged")
+    assert "Traceback" not in errors
+    assert not (workspace / "data/pairs").exists()
+
+
+def test_a_missing_manifest_stops_the_stage(workspace: Path) -> None:
+    (workspace / "data/source/train.csv").unlink()
+    stage = start(workspace)
+    _, errors = stage.communicate(timeout=240)
+    assert stage.returncode == 1
+    assert "data/source/train.csv" in errors.strip().splitlines()[-1]
+    assert "dvc repro" in errors
