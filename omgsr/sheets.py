@@ -16,11 +16,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]
 
-GAP, TEXT = 10, 20
-"""Space between tiles and height of a line of text, pixels."""
+GAP = 10
+"""Space between tiles, pixels."""
 DETAIL = 96
 """Side of the enlarged square, pixels of the HQ."""
-INK, PAPER, FRAME = (20, 20, 20), (255, 255, 255), (213, 94, 0)
+INK, PAPER = (20, 20, 20), (255, 255, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,9 @@ def sheet(title: str, pictures: Sequence[Picture], tile: int = 4 * DETAIL) -> Pi
         raise ValueError(f"{title}: no picture to show")
     bands = [_band(picture, tile) for picture in pictures]
     width = max(band.width for band in bands)
-    canvas = Image.new("RGB", (width, TEXT * 2 + sum(band.height for band in bands)), PAPER)
-    _write(canvas, (GAP, GAP), title, bold=True, size=17)
-    y = TEXT * 2
+    y = 2 * _line(tile)
+    canvas = Image.new("RGB", (width, y + sum(band.height for band in bands)), PAPER)
+    _write(canvas, (GAP, GAP), title, tile, bold=True)
     for band in bands:
         canvas.paste(band, (0, y))
         y += band.height
@@ -82,19 +82,20 @@ def _band(picture: Picture, tile: int) -> Image.Image:
     corner = busiest(last, side)
     whole = {name: _fit(version, tile) for name, version in picture.versions.items()}
     height = next(iter(whole.values())).height
-    step, detail_y = tile + GAP, TEXT * 2 + height + GAP
-    size = (GAP + step * len(whole), detail_y + side * zoom + TEXT + 2 * GAP)
+    line, step = _line(tile), tile + GAP
+    detail_y = 2 * line + height + GAP
+    size = (GAP + step * len(whole), detail_y + side * zoom + line + 2 * GAP)
     band = Image.new("RGB", size, PAPER)
-    _write(band, (GAP, 0), picture.name, bold=True)
+    _write(band, (GAP, 0), picture.name, tile, bold=True)
     for index, (name, version) in enumerate(picture.versions.items()):
         x = GAP + index * step
-        _write(band, (x, TEXT), name)
-        band.paste(whole[name], (x, TEXT * 2))
-        _frame(band, (x, TEXT * 2), whole[name].width / version.shape[1], corner, side)
+        _write(band, (x, line), name, tile)
+        band.paste(whole[name], (x, 2 * line))
+        _frame(band, (x, 2 * line), whole[name].width / version.shape[1], corner, side)
         top, left = corner
         detail = nearest(version[top : top + side, left : left + side], zoom)
         band.paste(Image.fromarray(detail), (x, detail_y))
-        _write(band, (x, detail_y + side * zoom + 2), picture.captions.get(name, ""))
+        _write(band, (x, detail_y + side * zoom + 2), picture.captions.get(name, ""), tile)
     return band
 
 
@@ -115,13 +116,21 @@ def _frame(
     """Marks on the whole picture where its detail is from."""
     top, left = (round(place * ratio) for place in corner)
     x, y, length = origin[0] + left, origin[1] + top, round(side * ratio)
-    ImageDraw.Draw(band).rectangle((x, y, x + length - 1, y + length - 1), outline=FRAME, width=2)
+    # Light around dark shows on every background.
+    draw = ImageDraw.Draw(band)
+    draw.rectangle((x, y, x + length - 1, y + length - 1), outline=PAPER, width=4)
+    draw.rectangle((x + 1, y + 1, x + length - 2, y + length - 2), outline=INK, width=2)
+
+
+def _line(tile: int) -> int:
+    """Height of a line of text: three scores fit below a tile."""
+    return tile // 15
 
 
 def _write(
-    image: Image.Image, place: tuple[int, int], text: str, bold: bool = False, size: int = 14
+    image: Image.Image, place: tuple[int, int], text: str, tile: int, bold: bool = False
 ) -> None:
     # matplotlib's wheel carries this font, so the sheet looks the same on every machine.
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    font = ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", name), size)
+    font = ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", name), tile // 21)
     ImageDraw.Draw(image).text(place, text, fill=INK, font=font)

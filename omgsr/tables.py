@@ -83,7 +83,7 @@ def score_table(
 
     def line(benchmark: str, traits: Traits) -> Line:
         found = [known.get((run, benchmark, traits.name)) for run in runs]
-        values = tuple(None if value is None else float(value) for value in found)
+        values = tuple(None if pd.isna(value) else float(value) for value in found)
         return Line(benchmark=benchmark, traits=traits, values=values)
 
     lines = [

@@ -1,0 +1,211 @@
+"""Stages `score` and `report` in a small workspace of real files, as DVC runs them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from omgsr import images, manifest, summary
+
+RUNS = ("bicubic", "full-999", "full-1")
+PAIRED, LQ_ONLY = "mini_standard", "mini_lq_leaves"
+BENCHMARKS = """benchmarks:
+  mini_standard: {hq: {photographs: [chelsea]}, crop: 96, degradation: realesrgan, paired: true}
+  mini_lq_leaves: {hq: {dead_leaves: 1}, crop: null, degradation: light, paired: false}
+
+"""
+
+
+def stage(workspace, *arguments, **environment):
+    """Runs a stage as stages/run.sh does."""
+    return subprocess.run(
+        [sys.executable, "-m", f"stages.{arguments[0]}", *arguments[1:]],
+        cwd=workspace,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "DVC_ROOT": str(workspace)} | environment,
+    )
+
+
+def settings(folder, checkout):
+    shutil.copytree(checkout / "configs", folder / "configs")
+    text = (folder / "configs/mini.yaml").read_text()
+    start, end = text.index("benchmarks:"), text.index("foundation:")
+    (folder / "configs/mini.yaml").write_text(text[:start] + BENCHMARKS + text[end:])
+    params = (checkout / "params.yaml").read_text()
+    assert "timesteps: [auto]" in params
+    (folder / "params.yaml").write_text(params.replace("timesteps: [auto]", "timesteps: [999, 1]"))
+    for name in ("omgsr", "stages"):
+        (folder / name).symlink_to(checkout / name)
+
+
+def noise(side, seed):
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def pictures(folder):
+    """LQ images, HQ for one benchmark, and restored images of every run: bicubic plus noise."""
+    for benchmark, count in ((PAIRED, 2), (LQ_ONLY, 1)):
+        rows = []
+        for index in range(count):
+            name, lq = f"im{index}", noise(24, index)
+            hq = f"data/source/{name}.png" if benchmark == PAIRED else ""
+            row = manifest.Row(name=name, hq=hq, lq=f"data/pairs/{benchmark}/lq/{name}.png")
+            rows.append(row)
+            images.write_png(folder / row.lq, lq)
+            big = images.upscale(lq, 4)
+            images.write_png(folder / "data/source" / f"{name}.png", big)
+            for strength, run in enumerate(RUNS, start=1):
+                grain = noise(96, 9).astype(int) * strength // 8
+                restored = np.clip(big + grain, 0, 255).astype(np.uint8)
+                images.write_png(folder / f"runs/{run}/sr/{benchmark}/{name}.png", restored)
+        manifest.write(folder / f"data/pairs/{benchmark}.csv", rows)
+
+
+def trained(folder):
+    for run in RUNS[1:]:
+        history = pd.DataFrame({"step": [1, 2, 3], "lrr": [3.0, 2.0, 1.0], "gan": [1.0, 1.1, 1.2]})
+        (folder / f"runs/{run}/train").mkdir(parents=True)
+        history.to_csv(folder / f"runs/{run}/train/history.csv", index=False)
+        t = {"t": int(run.split("-")[1]), "source": "given"}
+        (folder / f"runs/{run}/t.json").write_text(json.dumps(t))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory, checkout):
+    """A workspace where every stage up to `report` has run."""
+    folder = tmp_path_factory.mktemp("workspace")
+    settings(folder, checkout)
+    pictures(folder)
+    trained(folder)
+    for run in RUNS:
+        done = stage(folder, "score", run)
+        assert done.returncode == 0, done.stderr
+    done = stage(folder, "report")
+    assert done.returncode == 0, done.stderr
+    (folder / "screen.txt").write_text(done.stdout)
+    return folder
+
+
+def test_scores_of_a_run(workspace):
+    scores = summary.read_scores(workspace / "runs", ["full-999"])
+    keys = set(scores[["benchmark", "image", "metric"]].itertuples(index=False, name=None))
+    paired = {(PAIRED, i, m) for i in ("im0", "im1", "") for m in ("psnr", "ssim", "niqe")}
+    assert keys >= paired | {(LQ_ONLY, "im0", "niqe"), (LQ_ONLY, "", "niqe")}
+    assert (LQ_ONLY, "", "psnr") not in keys
+    psnr = scores[(scores["benchmark"] == PAIRED) & (scores["metric"] == "psnr")]
+    values = psnr.set_index("image")["value"]
+    assert values[""] == pytest.approx((values["im0"] + values["im1"]) / 2, abs=2e-6)
+    told = json.loads((workspace / "runs/full-999/scores.json").read_text())
+    assert told["unavailable"] == {}
+    assert "psnr" in told["metrics"]
+
+
+def test_scoring_again_gives_the_same_bytes(workspace):
+    path = workspace / "runs/full-1/scores.csv"
+    before = path.read_bytes()
+    path.unlink()
+    assert stage(workspace, "score", "full-1").returncode == 0
+    assert path.read_bytes() == before
+
+
+def test_reports_files(workspace):
+    scores = pd.read_csv(workspace / "reports/scores.csv", keep_default_na=False)
+    assert list(scores.columns) == ["run", "benchmark", "image", "metric", "value"]
+    assert set(scores["run"]) == set(RUNS)
+    composites = pd.read_csv(workspace / "reports/composite.csv")
+    assert list(composites.columns) == ["run", "benchmark", "composite"]
+    assert set(composites["run"]) == set(RUNS[1:])  # methods beside OMGSR have none
+    assert set(composites["benchmark"]) == {PAIRED, LQ_ONLY, "average"}
+    told = json.loads((workspace / "reports/summary.json").read_text())
+    assert set(told) == set(RUNS)
+    assert "composite" not in told["bicubic"]
+    assert 0 <= told["full-1"]["composite"] <= 1
+    assert told["bicubic"][PAIRED]["psnr"] > told["full-1"][PAIRED]["psnr"]
+    for name in ("losses", "composite", PAIRED, LQ_ONLY):
+        assert (workspace / f"reports/figures/{name}.png").stat().st_size > 1000
+    for kind in ("md", "csv", "tex"):
+        assert "full-999" in (workspace / f"reports/tables/scores.{kind}").read_text()
+
+
+def test_the_table_is_on_the_screen_and_says_what_it_is_worth(workspace):
+    screen = (workspace / "screen.txt").read_text()
+    assert "| Benchmark" in screen
+    assert "<ins>" not in screen
+    for text in (screen, (workspace / "reports/tables/scores.md").read_text()):
+        assert "these numbers show that the pipeline works" in text
+
+
+def test_the_report_is_the_same_again(workspace):
+    def content():
+        files = sorted(path for path in (workspace / "reports").rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in files}
+
+    before = content()
+    assert stage(workspace, "report").returncode == 0
+    assert content() == before
+
+
+def copy(workspace, tmp_path):
+    return shutil.copytree(workspace, tmp_path / "copy", symlinks=True)
+
+
+def test_runs_of_earlier_sweeps_are_not_reported(workspace, tmp_path):
+    folder = copy(workspace, tmp_path)
+    params = (folder / "params.yaml").read_text().replace("[999, 1]", "[999]")
+    (folder / "params.yaml").write_text(params)
+    done = stage(folder, "report")
+    assert done.returncode == 0, done.stderr
+    assert "full-1 " not in done.stdout
+    assert "it takes at least two" in done.stdout
+    composites = (folder / "reports/composite.csv").read_text().splitlines()
+    assert composites[1:] == [f"full-999,{name}," for name in (PAIRED, LQ_ONLY, "average")]
+    told = json.loads((folder / "reports/summary.json").read_text())
+    assert told["full-999"]["composite"] is None
+
+
+def test_a_missing_file_is_named_with_what_makes_it(workspace, tmp_path):
+    folder = copy(workspace, tmp_path)
+    (folder / "runs/full-1/scores.csv").unlink()
+    (folder / f"runs/full-1/sr/{LQ_ONLY}/im0.png").unlink()
+    for arguments, file in (
+        (("report",), "runs/full-1/scores.csv"),
+        (("score", "full-1"), "im0.png"),
+    ):
+        done = stage(folder, *arguments)
+        assert done.returncode == 1
+        assert file in done.stderr
+        assert "dvc repro" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (folder / "runs/full-1/scores.csv").exists()
+
+
+def test_a_metric_without_its_weights_is_a_dash(workspace, tmp_path):
+    folder = copy(workspace, tmp_path)
+    config = (folder / "configs/mini.yaml").read_text()
+    start = config.index("metrics: [")
+    end = config.index("]", start)
+    (folder / "configs/mini.yaml").write_text(
+        config[:start] + "metrics: [musiq, psnr" + config[end:]
+    )
+    # An empty cache, wherever this machine has one.
+    empty = {name: str(tmp_path / "none") for name in ("TORCH_HOME", "HF_HOME")}
+    done = stage(folder, "score", "full-1", **empty)
+    assert done.returncode == 0, done.stderr
+    assert "musiq_koniq_ckpt-e95806b9.pth" in done.stderr
+    done = stage(folder, "report")
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if "musiq ↑" in line)
+    assert [cell.strip() for cell in line.strip("|").split("|")[2:]] == ["–"] * 3
+    assert "musiq: unavailable" in done.stdout
+
+
+def test_a_run_that_is_not_in_the_sweep_is_refused(workspace):
+    done = stage(workspace, "score", "full-7")
+    assert done.returncode == 1
+    assert done.stderr == "score: 'full-7' is no run: full-999, full-1, bicubic\n"
