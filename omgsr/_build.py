@@ -79,6 +79,8 @@ def join(where: str, key: object) -> str:
 def _scalar(kind: Any, value: object, where: str) -> Any:
     # bool is a subclass of int: `steps: true` must not become one step.
     is_bool = isinstance(value, bool)
+    if kind is Any:
+        return value
     if kind is float and isinstance(value, int | float) and not is_bool:
         return float(value)
     if kind is type(None) and value is None:

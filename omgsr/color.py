@@ -34,10 +34,10 @@ def adain(x_sr: Tensor, x_lq: Tensor) -> Tensor:
 def wavelet(x_sr: Tensor, x_lq: Tensor, levels: int = 5) -> Tensor:
     """Details of x_sr on the low frequencies of x_lq: `levels` dilated binomial filters.
 
-    On small images fewer levels are used: the filter must fit into the image.
+    On small images fewer levels are used, at least one: the filter must fit into the image.
     """
     smallest = min(x_sr.shape[-2:])
-    levels = min(levels, max(smallest.bit_length() - 2, 0))
+    levels = min(levels, max(smallest.bit_length() - 2, 1))
     return x_sr - _low(x_sr, levels) + _low(x_lq, levels)
 
 

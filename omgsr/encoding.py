@@ -70,16 +70,8 @@ def _by_size(
 def _encode(
     backbone: Backbone, x: Tensor, rows: list[Row], latent: Latent, seed: int, kind: str
 ) -> Tensor:
-    x = x.to(backbone.shift.device)
-    if latent == "mode":
-        return backbone.encode(x)
-    posterior = backbone.vae.encode(x).latent_dist
-    eps = [
-        torch.randn(posterior.mean.shape[1:], generator=seeding.torch_rng(seed, kind, row.name))
-        for row in rows
-    ]
-    z = posterior.mean + posterior.std * torch.stack(eps).to(x)
-    return (z - backbone.shift) * backbone.scale
+    rngs = [seeding.torch_rng(seed, kind, row.name) for row in rows]
+    return backbone.encode(x.to(backbone.shift.device), latent, rngs)
 
 
 def columns(found: Sequence[Moment]) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -138,14 +138,17 @@ def write_card(out: Path, model: Path, settings: Foundation) -> None:
 
 
 def _sha256(out: Path, model: Path) -> str:
-    """One hash over weights, prompt and scheduler, in a fixed order."""
-    names = [model / "scheduler" / "scheduler_config.json", out / "prompt.safetensors"]
+    """One hash over configurations (latent scale, schedule), prompt and weights, in this order."""
+    configs = ("scheduler/scheduler_config.json", "vae/config.json", "unet/config.json")
+    names = [*(model / name for name in configs), out / "prompt.safetensors"]
     for stem in _WEIGHTS:
         names += sorted(model.glob(f"{stem}*.safetensors")) or [model / f"{stem}.safetensors"]
     digest = hashlib.sha256()
     for path in names:
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; weights must be safetensors")
+            raise FileNotFoundError(
+                f"{path} is missing; a model folder holds configurations and safetensors weights"
+            )
         with open(path, "rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from omgsr import lora, seeding
-from omgsr.backbones.base import Backbone, Latent
+from omgsr.backbones.base import Backbone, Latent, Rng
 
 
 class Generator(nn.Module):
@@ -39,7 +39,7 @@ class Generator(nn.Module):
         """The trainable weights: encoder adapter, then denoiser adapter."""
         return lora.parameters(self.backbone.vae.encoder) + lora.parameters(self.backbone.denoiser)
 
-    def forward(self, x_lq: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x_lq: Tensor, rng: Rng = None) -> tuple[Tensor, Tensor]:
         """Upscaled LQ images => (x_sr, z_lq): (B, 3, H, W) => (B, 3, H, W), (B, C, h, w).
 
         Values in [-1, 1]; x_sr is not clamped. H and W must be multiples of `backbone.multiple`.

@@ -43,8 +43,8 @@ def restore_batch(
     """
     device = generator.backbone.shift.device
     x_lq = torch.stack([images.to_tensor(images.upscale(i, scale)) for i in batch]).to(device)
-    rng = seeding.torch_rng(seed, "restore", device=device)
-    x_sr, _ = generator(pad(x_lq, generator.backbone.multiple), rng)
+    rngs = [seeding.torch_rng(seed, "restore", device=device) for _ in batch]
+    x_sr, _ = generator(pad(x_lq, generator.backbone.multiple), rngs)
     x_sr = x_sr[..., : x_lq.shape[2], : x_lq.shape[3]].clamp(-1, 1)
     return [images.to_array(x) for x in color.align(x_sr, x_lq, alignment)]
 

@@ -11,6 +11,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
+from omgsr import files
+
 
 def add(module: nn.Module, rank: int, targets: tuple[str, ...], seed: int) -> PeftModel:
     """Wraps `module` with a fresh adapter on its layers named in `targets`.
@@ -40,9 +42,13 @@ def load(module: nn.Module, folder: Path) -> PeftModel:
 
 
 def save(module: PeftModel, folder: Path) -> None:
-    """Writes the adapter as a PEFT folder, safetensors only."""
+    """Writes the adapter as a PEFT folder, safetensors only; equal weights give equal bytes."""
     module.save_pretrained(folder, safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model-card template
+    config = files.read_json(folder / "adapter_config.json")
+    # PEFT keeps the names in a set, whose order changes from process to process.
+    config["target_modules"].sort()
+    files.write_json(folder / "adapter_config.json", config)
 
 
 @contextmanager

@@ -62,8 +62,10 @@ def dists(pooled_sr: list[Tensor], pooled_hq: list[Tensor], c: float = 1e-6) -> 
     for a, b in zip(pooled_sr, pooled_hq, strict=True):
         a, b = a.float().flatten(2), b.float().flatten(2)
         mean_a, mean_b = a.mean(2), b.mean(2)
-        covariance = (a * b).mean(2) - mean_a * mean_b
-        variances = a.var(2, correction=0) + b.var(2, correction=0)
+        # Centred first: E[ab] - E[a]E[b] loses a small covariance beside large means.
+        a, b = a - mean_a[..., None], b - mean_b[..., None]
+        covariance = (a * b).mean(2)
+        variances = a.square().mean(2) + b.square().mean(2)
         texture = (2 * mean_a * mean_b + c) / (mean_a.square() + mean_b.square() + c)
         structure = (2 * covariance + c) / (variances + c)
         total = total.to(a.device) + (texture + structure).sum(1).mean()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omgsr import backbones, files, lora
+from omgsr._build import ConfigError, build
 from omgsr.backbones.base import Latent
 from omgsr.generator import Generator
 
@@ -61,12 +62,12 @@ def save(generator: Generator, folder: Path, fields: Mapping[str, Any]) -> Card:
 
 
 def read_card(folder: Path) -> Card:
-    """The card of a run folder; unknown and missing fields are named."""
+    """The card of a run folder; unknown, missing and wrong fields are named."""
     path = folder / CARD
     try:
-        return Card(**files.read_json(path))
-    except TypeError as error:
-        raise RunError(f"{path}: not a run card of this version ({error}); train again") from error
+        return build(Card, files.read_json(path), f"{path}:")
+    except ConfigError as error:
+        raise RunError(f"{error}; not a run card of this version, train again") from error
 
 
 def load(folder: Path, foundation: Path) -> tuple[Generator, Card]:
@@ -81,8 +82,8 @@ def load(folder: Path, foundation: Path) -> tuple[Generator, Card]:
             f"{folder}: trained on foundation {card.foundation['sha256'][:12]}, but {foundation} "
             f"holds {here['sha256'][:12]}; use that foundation or run `dvc repro` to train anew"
         )
-    for name, expected in card.adapters.items():
-        if _hashes(folder).get(name) != expected:
+    for name, digest in _hashes(folder).items():
+        if card.adapters.get(name) != digest:
             raise RunError(f"{folder / name}: not the adapter that the card describes; train again")
     backbone = backbones.load(foundation)
     backbone.vae.encoder = lora.load(backbone.vae.encoder, folder / ENCODER)
@@ -97,5 +98,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise RunError(f"{path}: missing from the run folder; copy it there or train again")
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

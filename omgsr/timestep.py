@@ -84,10 +84,13 @@ def find(power: Floats, error: Floats, snr: Floats, bootstrap: int, seed: int) -
 
 
 def per_image(error: Floats, snr: Floats) -> Whole:
-    """The best timestep of each image alone, where s_t is nearest to 1 / N_i: (N,) => (N,)."""
+    """The best timestep of each image alone, where s_t is nearest to 1 / N_i: (N,) => (N,).
+
+    Of two equally good timesteps the smaller one.
+    """
     rising = snr[::-1]
     right = np.clip(np.searchsorted(rising, 1 / error), 1, len(rising) - 1)
-    nearer_left = 1 / error - rising[right - 1] <= rising[right] - 1 / error
+    nearer_left = 1 / error - rising[right - 1] < rising[right] - 1 / error
     return len(rising) - np.where(nearer_left, right - 1, right)
 
 
@@ -112,9 +115,13 @@ def _bootstrap(power: Floats, error: Floats, snr: Floats, count: int, seed: int)
     order = np.argsort(1 / error, kind="stable")
     power, wanted = power[order], 1 / error[order]
     rng = np.random.default_rng(seed)
-    picks = rng.multinomial(len(power), np.full(len(power), 1 / len(power)), size=count)
-    found = [_best(power[n > 0] * n[n > 0], wanted[n > 0], snr) + 1 for n in picks]
-    return np.array(found, dtype=np.int64)
+    evenly = np.full(len(power), 1 / len(power))
+    found = np.empty(count, dtype=np.int64)
+    for i in range(count):  # one at a time: all at once would be count x N numbers
+        times = rng.multinomial(len(power), evenly)
+        drawn = times > 0
+        found[i] = _best(power[drawn] * times[drawn], wanted[drawn], snr) + 1
+    return found
 
 
 def _check(power: Floats, error: Floats) -> None:

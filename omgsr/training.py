@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,12 +82,20 @@ class Trainer:
         for x_lq, x_hq in pairs:
             for name, value in self._backward(x_lq, x_hq, rng, 1 / len(pairs)).items():
                 totals[name] = totals.get(name, 0.0) + value / len(pairs)
-        for parameters, optimiser in zip((self._adapters, self._heads), self._optimisers):
-            if self.settings.clip_grad is not None:
-                nn.utils.clip_grad_norm_(parameters, self.settings.clip_grad)
+        self._clip()
+        for optimiser in self._optimisers:
             optimiser.step()
         self.step += 1
         return totals
+
+    def _clip(self) -> None:
+        """Limits both gradient norms; a finite loss can still have a gradient that is not."""
+        limit = self.settings.clip_grad if self.settings.clip_grad is not None else math.inf
+        norms = {
+            name: nn.utils.clip_grad_norm_(parameters, limit)
+            for name, parameters in (("generator", self._adapters), ("heads", self._heads))
+        }
+        self._require_finite({f"gradient of {name}": norm for name, norm in norms.items()})
 
     def _backward(
         self, x_lq: Tensor, x_hq: Tensor, rng: torch.Generator, share: float

@@ -18,6 +18,14 @@ def checkout() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A foundation folder of the real classes with random weights (tests/models.py)."""
+    from tests import models  # loads torch and diffusers, which many tests do without
+
+    return models.write_foundation(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real images: mark the test with `real`; skipped where there is none."""
     given = os.environ.get("OMGSR_REAL_DATA")

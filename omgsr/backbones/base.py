@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from omgsr.schedule import NoiseSchedule
 
 Latent = Literal["mode", "sample"]
+Rng = torch.Generator | list[torch.Generator] | None
+"""One generator of a batch, or one of every image, which makes it independent of the batch."""
 
 
 class Backbone(nn.Module):
@@ -57,9 +59,7 @@ class Backbone(nn.Module):
         """What an image side must be a multiple of, for the VAE and the denoiser's levels."""
         return self.reduction * 2 ** (len(self.denoiser.config.block_out_channels) - 1)
 
-    def encode(
-        self, x: Tensor, latent: Latent = "mode", generator: torch.Generator | None = None
-    ) -> Tensor:
+    def encode(self, x: Tensor, latent: Latent = "mode", generator: Rng = None) -> Tensor:
         """Images in [-1, 1] => latents: (B, 3, H, W) => (B, C, H/r, W/r).
 
         `mode` is the posterior's mean; `sample` draws from the posterior with `generator`.
