@@ -35,7 +35,7 @@ lint: $(READY) ## ruff and mypy
 	@$(BIN)/mypy
 
 ui: $(READY) ## serve the MLflow store and print the links to its charts (PORT=5000)
-	@$(BIN)/python -m stages.tracking $(PORT)
+	@$(BIN)/python -m stages.ui $(PORT)
 
 clean: ## remove results and caches; the next repro takes them back from DVC's cache
 	rm -rf data foundation runs work .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,8 @@
-"""Puts every run into MLflow: settings, scores, curves and reports, whatever DVC has skipped."""
+"""Puts every run into MLflow: settings, scores, curves and reports, whatever DVC has skipped.
+
+It runs in every `dvc repro`, so it reads the settings as they stand: the stages before it have
+checked them, and `omgsr.config` would import torch, which takes longer than all the rest.
+"""
 
 import csv
 import json
@@ -6,15 +10,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from omgsr._yaml import read_yaml
-from omgsr.config import Config, load
 from omgsr.files import read_json
-from stages import tracking
+from stages import tracking, ui
 from stages.tracking import Point, Result
 
 CURVE = 1000
@@ -29,19 +32,37 @@ def flatten(values: Any, name: str = "") -> dict[str, str]:
     return {name: values if isinstance(values, str) else json.dumps(values)}
 
 
-def settings(config: Config, run: str) -> dict[str, str]:
-    """Give what this run depends on: for a baseline that is no model's setting."""
-    values = asdict(config)
-    variants = values.pop("variants")
-    del values["sweep"], values["methods"]
-    if run in config.methods:
-        for section in ("foundation", "timestep", "train", "infer"):
-            del values[section]
-        return flatten({"method": run} | values)
-    variant, t = config.runs[config.run_names.index(run)]
-    card = read_json(Path("runs", run, "model", "omgsr.json"))
-    own = {"method": "omgsr", "variant": variant, "timestep_asked": t, **variants[variant]}
-    return flatten(own | values | {"model": card})
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What params.yaml and configs/<profile>.yaml name."""
+
+    values: dict[str, Any]
+    """Both files."""
+    runs: dict[str, tuple[str, str]]
+    """Run => its variant and timestep, as omgsr.config.Config names runs."""
+    methods: tuple[str, ...]
+
+    @classmethod
+    def read(cls) -> "Plan":
+        """Read both files of the working directory."""
+        values = read_yaml(Path("params.yaml"), "params.yaml")
+        scale = f"configs/{values['profile']}.yaml"
+        values |= read_yaml(Path(scale), scale)
+        sweep = values["sweep"]
+        pairs = ((v, str(t)) for v in sweep["variants"] for t in sweep["timesteps"])
+        runs = {f"{variant}-{t}": (variant, t) for variant, t in pairs}
+        return cls(values=values, runs=runs, methods=tuple(values["methods"]))
+
+    def settings(self, run: str) -> dict[str, str]:
+        """Give what a run depends on; for a baseline no setting of a model."""
+        shared = {k: v for k, v in self.values.items() if k not in ("variants", "sweep", "methods")}
+        if run in self.methods:
+            model = ("foundation", "timestep", "train", "infer")
+            return flatten({"method": run} | {k: v for k, v in shared.items() if k not in model})
+        variant, t = self.runs[run]
+        own = {"method": "omgsr", "variant": variant, "timestep_asked": t}
+        card = read_json(Path("runs", run, "model", "omgsr.json"))
+        return flatten(own | self.values["variants"][variant] | shared | {"model": card})
 
 
 def rows(path: str, run: str) -> list[dict[str, str]]:
@@ -70,10 +91,7 @@ def standing(run: str) -> Iterator[Point]:
 
 def curves(run: str) -> tuple[Point, ...]:
     """Give the loss curves from the training's own history: (train/<term>, value, step)."""
-    path = Path("runs", run, "train", "history.csv")
-    if not path.exists():
-        return ()
-    with path.open(newline="", encoding="utf-8") as file:
+    with Path("runs", run, "train", "history.csv").open(newline="", encoding="utf-8") as file:
         history = list(csv.DictReader(file))
     stride = -(-len(history) // CURVE) or 1
     return tuple(
@@ -84,9 +102,8 @@ def curves(run: str) -> tuple[Point, ...]:
     )
 
 
-def lock_entries(run: str, methods: tuple[str, ...]) -> list[Any]:
-    """Give what DVC locked for the stages of a run; equal entries mean equal bytes."""
-    stages = ("baseline", "score_baseline") if run in methods else ("train", "infer", "score")
+def lock_entries(run: str, stages: tuple[str, ...]) -> list[Any]:
+    """Give what DVC locked for these stages of a run; equal entries mean equal bytes."""
     locked = read_yaml(Path("dvc.lock"), "dvc.lock")["stages"]
     missing = [f"{stage}@{run}" for stage in stages if f"{stage}@{run}" not in locked]
     if missing:
@@ -139,19 +156,20 @@ def milliseconds(moment: float | None) -> int | None:
     return None if moment is None else int(moment * 1000)
 
 
-def collect(config: Config, run: str) -> Result:
+def collect(plan: Plan, run: str) -> Result:
     """Read everything that the pipeline has written about one run."""
-    reached, beside = tuple(scores(run)), tuple(standing(run))
-    story = Path("runs", run, "train", "run.json")
-    trained = read_json(story) if story.exists() and run not in config.methods else {}
-    links, files = tags(run, config.profile, trained.get("mlflow_run_id")), artifacts()
+    trains = run in plan.runs
+    stages = ("train", "infer", "score") if trains else ("baseline", "score_baseline")
+    trained = read_json(Path("runs", run, "train", "run.json")) if trains else {}
+    reached, beside, files = tuple(scores(run)), tuple(standing(run)), artifacts()
+    links = tags(run, plan.values["profile"], trained.get("mlflow_run_id"))
     return Result(
-        key=digest(lock_entries(run, config.methods), reached),
+        key=digest(lock_entries(run, stages), reached),
         report=digest(beside, links, files=tuple(path for path, _ in files)),
         name=run,
-        params=settings(config, run),
+        params=plan.settings(run),
         points=reached + beside,
-        curves=curves(run),
+        curves=curves(run) if trains else (),
         tags=links,
         artifacts=((Path("dvc.lock"), ""), *files),
         start=milliseconds(trained.get("start")),
@@ -161,10 +179,10 @@ def collect(config: Config, run: str) -> Result:
 
 def main() -> None:
     """Record the runs that params.yaml names, and print where to look at them."""
-    config = load()
-    results = [collect(config, run) for run in (*config.run_names, *config.methods)]
+    plan = Plan.read()
+    results = [collect(plan, run) for run in (*plan.runs, *plan.methods)]
     runs, new, experiment = tracking.record(results)
-    charts, compared = tracking.links(tracking.server(), experiment, runs)
+    charts, compared = ui.links(ui.server(), experiment, runs)
     print(f"MLflow: {new} new, {len(runs) - new} already there. To look at them: make ui")
     print(f"  charts    {charts}\n  compared  {compared}")
 

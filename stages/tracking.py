@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 # Read when mlflow is imported or at its first request: an unreachable server costs seconds, not
 # the four minutes of MLflow's own defaults.
@@ -258,39 +257,7 @@ def live(name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> It
     log.close("FINISHED")
 
 
-def links(server: str, experiment: str, runs: list[str]) -> tuple[str, str]:
-    """Give the pages with the charts of all runs and with these runs compared.
-
-    MLflow opens on another page unless the address names this one.
-    """
-    ids = "[" + ",".join(f'"{run}"' for run in runs) + "]"
-    experiments = quote(f'["{experiment}"]')
-    return (
-        f"{server}/#/experiments/{experiment}/runs?compareRunsMode=CHART&startTime=ALL",
-        f"{server}/#/compare-runs?runs={quote(ids)}&experiments={experiments}",
-    )
-
-
-def server(port: int = 5000) -> str:
-    """Give the address where the store's pages are, or will be once `make ui` runs."""
-    return uri().rstrip("/") if uri().startswith("http") else f"http://127.0.0.1:{port}"
-
-
-def serve(port: int) -> None:
-    """Print the links and become the server of the store, until Ctrl-C."""
+def results_experiment() -> str:
+    """Give the id of the experiment with the results, made if need be."""
     with _store(RESULTS) as (_, experiment):
-        pages = links(server(port), experiment, [])
-    print(f"MLflow's charts: {pages[0]}", flush=True)
-    if uri().startswith("http"):
-        return
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri()]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, command)
-
-
-if __name__ == "__main__":
-    try:
-        serve(int(sys.argv[1]) if len(sys.argv) > 1 else 5000)
-    except TrackingError as error:
-        sys.exit(str(error))
+        return experiment

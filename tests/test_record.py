@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from omgsr.config import load
 from stages import record
 
 Stage = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -187,7 +189,7 @@ def test_a_run_that_dvc_did_not_lock_is_named(
 ) -> None:
     monkeypatch.chdir(project)
     with pytest.raises(FileNotFoundError, match="train@no_lrr-1"):
-        record.lock_entries("no_lrr-1", ("bicubic",))
+        record.lock_entries("no_lrr-1", ("train", "infer"))
 
 
 def test_the_commit_and_what_differs_from_it_are_tagged(
@@ -218,6 +220,20 @@ def test_long_curves_are_thinned_to_what_the_pages_show(
     points = record.curves("full-auto")
     assert {name for name, _, _ in points} == {"train/lrr"}
     assert 900 <= len(points) <= record.CURVE
+
+
+def test_runs_are_named_as_the_configuration_names_them(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (project / "params.yaml").read_text()
+    for name, several in (("variants", "[full, no_lrr]"), ("timesteps", "[auto, 999, 1]")):
+        text = re.sub(rf"^  {name}: .*$", f"  {name}: {several}", text, flags=re.MULTILINE)
+    (project / "params.yaml").write_text(text)
+    monkeypatch.chdir(project)
+    plan, config = record.Plan.read(), load()
+    assert plan.runs == dict(zip(config.run_names, config.runs, strict=True))
+    assert len(plan.runs) == 6
+    assert plan.methods == config.methods
 
 
 def test_nested_settings_become_flat_names() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from stages import tracking
+from stages import tracking, ui
 
 NOBODY = "http://127.0.0.1:9"
 """An address where nothing listens."""
@@ -237,6 +237,6 @@ def test_a_named_database_is_found_from_every_directory(
 
 
 def test_the_links_name_runs_and_experiment() -> None:
-    charts, compared = tracking.links("http://h:1", "7", ["a", "b"])
+    charts, compared = ui.links("http://h:1", "7", ["a", "b"])
     assert charts == "http://h:1/#/experiments/7/runs?compareRunsMode=CHART&startTime=ALL"
     assert compared == "http://h:1/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%227%22%5D"
