@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pytest import approx
 
 from omgsr import encoding, images
 from omgsr.backbones.base import Latent
@@ -36,8 +35,8 @@ def test_moments_are_those_of_each_image_alone(tiny: Path, rows: list[Row]) -> N
                 for x in (hq, lq)
             )
         assert name == row.name
-        assert power == approx(float((z_hq**2).mean()), rel=1e-4)
-        assert error == approx(float(((z_lq - z_hq) ** 2).mean()), rel=1e-4)
+        assert power == pytest.approx(float((z_hq**2).mean()), rel=1e-4)
+        assert error == pytest.approx(float(((z_lq - z_hq) ** 2).mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("latent", ["mode", "sample"])
@@ -83,8 +82,7 @@ def test_a_pair_that_does_not_fit_is_named(tiny: Path, rows: list[Row]) -> None:
 
 def test_gradients_are_not_kept(tiny: Path, rows: list[Row]) -> None:
     backbone = models.backbone(tiny).requires_grad_(True)
-    seen = []
-    backbone.vae.register_forward_hook(lambda *_: None)
+    seen: list[bool] = []
     backbone.vae.encoder.register_forward_hook(lambda _m, _i, out: seen.append(out.requires_grad))
     list(encoding.pair_moments(backbone, rows[:2], 4, 2, "mode", seed=0))
     assert seen == [False, False]

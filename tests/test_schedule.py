@@ -53,7 +53,8 @@ def test_add_noise_equals_the_scheduler_of_diffusers() -> None:
     scheduler = models.scheduler()
     for t in (1, 273, 999):
         expected = scheduler.add_noise(z, eps, torch.tensor([t]))
-        torch.testing.assert_close(NoiseSchedule.from_ddpm(scheduler).add_noise(z, eps, t), expected)
+        got = NoiseSchedule.from_ddpm(scheduler).add_noise(z, eps, t)
+        torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize(
