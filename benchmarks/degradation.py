@@ -18,9 +18,9 @@ import torch
 from skimage import data
 
 from omgsr import _basicsr, config, seeding
-from omgsr.degradation import MODES, Noise, Preset, Resize, degrade
-from omgsr.kernels import Blur, Sinc
+from omgsr.degradation import MODES, degrade
 from omgsr.parallel import ordered_map
+from omgsr.presets import Blur, Noise, Preset, Resize, Sinc
 
 SIDES = (96, 192, 512)
 """HQ sides, pixels: the training pairs and benchmarks of `mini`, and the paper's crops."""

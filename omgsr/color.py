@@ -42,7 +42,7 @@ def wavelet(x_sr: Tensor, x_lq: Tensor, levels: int = 5) -> Tensor:
 
 
 def _low(x: Tensor, levels: int) -> Tensor:
-    """x after `levels` 3 x 3 binomial filters of dilation 1, 2, 4, ..."""
+    """X after `levels` 3 x 3 binomial filters of dilation 1, 2, 4, ..."""
     taps = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype, device=x.device)
     kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 3, 3)
     for level in range(levels):

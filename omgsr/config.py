@@ -13,7 +13,7 @@ from omgsr._build import ConfigError as ConfigError
 from omgsr._build import convert, unknown
 from omgsr._checks import check_disjoint, check_names, check_references
 from omgsr._yaml import read_yaml
-from omgsr.degradation import Preset
+from omgsr.presets import Preset
 from omgsr.sections import Features as Features
 from omgsr.sections import Foundation as Foundation
 from omgsr.sections import FoundationTraining as FoundationTraining

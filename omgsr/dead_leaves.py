@@ -51,8 +51,10 @@ def _draw_leaf(
     """Draws a polygon with 3 to 7 corners, a rotated ellipse or a thin bar around (x, y)."""
     kind = rng.integers(4)
     corners = int(rng.integers(3, 8)) if kind < 2 else (24 if kind == 2 else 4)
-    angles = np.sort(rng.uniform(0, 2 * np.pi, corners)) if kind == 0 else (
-        np.arange(corners) * 2 * np.pi / corners
+    angles = (
+        np.sort(rng.uniform(0, 2 * np.pi, corners))
+        if kind == 0
+        else (np.arange(corners) * 2 * np.pi / corners)
     )
     aspect = rng.uniform(0.1, 0.3) if kind == 3 else rng.uniform(0.5, 1.0)
     px, py = radius * np.cos(angles), radius * aspect * np.sin(angles)

@@ -13,117 +13,18 @@ the reference's `scale_factor` cuts up to one pixel of the smaller image off its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from omgsr import noise
-from omgsr.kernels import (
-    Blur,
-    Image,
-    Pair,
-    Probability,
-    Sinc,
-    check_fraction,
-    check_pair,
-    check_sizes,
-    convolve,
-    draw_blur,
-    draw_side,
-    draw_sinc,
-)
+from omgsr.kernels import Image, convolve, draw_blur, draw_side, draw_sinc
+from omgsr.presets import Final, Preset, Resize, Round
 
 MODES = ("area", "bilinear", "bicubic")
 _OPENCV = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 _USM_SIDE, _USM_WEIGHT, _USM_THRESHOLD = 51, 0.5, 10.0  # pixels, share, grey levels
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resize:
-    """A resize by a random factor, in one of three modes at random (area, bilinear, bicubic)."""
-
-    up: float
-    """Relative weight of enlarging: factor uniform in [1, range[1]]."""
-    down: float
-    """Relative weight of shrinking: factor uniform in [range[0], 1]."""
-    keep: float
-    """Relative weight of a factor of 1."""
-    range: Pair
-    """Smallest and largest factor."""
-
-    def __post_init__(self) -> None:
-        weights = (self.up, self.down, self.keep)
-        if min(weights) < 0 or not 0 < sum(weights) < np.inf:
-            raise ValueError(
-                f"up, down, keep: got {weights}, allowed: 0 or more, not all of them 0"
-            )
-        low, high = self.range
-        if not 0.01 <= low <= 1 <= high <= 10:
-            raise ValueError(f"range: got [{low}, {high}], allowed: 0.01 <= low <= 1 <= high <= 10")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noise:
-    """Gaussian noise or, otherwise, Poisson noise."""
-
-    gaussian: Probability
-    """How often the noise is Gaussian."""
-    sigma: Pair
-    """Standard deviation of Gaussian noise, grey levels of 255, drawn uniformly."""
-    poisson: Pair
-    """Factor of Poisson noise, drawn uniformly."""
-    grey: Probability
-    """How often the noise is the same in all channels."""
-
-    def __post_init__(self) -> None:
-        check_fraction("gaussian", self.gaussian)
-        check_fraction("grey", self.grey)
-        check_pair("sigma", self.sigma, 0, 255)
-        check_pair("poisson", self.poisson, 0, 100)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    """One round of degradation."""
-
-    blur: Blur
-    resize: Resize
-    noise: Noise
-    jpeg: tuple[int, int]
-    """Lowest and highest JPEG quality, 1..100, drawn uniformly."""
-
-    def __post_init__(self) -> None:
-        check_pair("jpeg", self.jpeg, 1, 100)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Final:
-    """The last sinc filter, and its place."""
-
-    sinc: Sinc
-    sizes: tuple[int, int]
-    """Smallest and largest side of the sinc kernel, pixels, both odd."""
-    jpeg_last: Probability
-    """How often the second JPEG follows the last resize and sinc; otherwise it precedes them."""
-
-    def __post_init__(self) -> None:
-        check_sizes(self.sizes)
-        check_fraction("jpeg_last", self.jpeg_last)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """All numbers of a degradation."""
-
-    usm: bool
-    """Whether the HQ image is sharpened (unsharp masking) before it is degraded."""
-    first: Round
-    second: Round
-    """Its JPEG is the one around the last resize."""
-    final: Final
 
 
 def degrade(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
 from timm.layers import BlurPool2d
+from torch import Tensor, nn
 
 
 class Discriminator(nn.Module):

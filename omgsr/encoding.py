@@ -42,7 +42,9 @@ def pair_moments(
                     for x, kind in ((x_lq, "lq"), (x_hq, "hq"))
                 )
                 power, error = moments(z_hq, z_lq)
-                yield from zip((r.name for r in some_rows), power.tolist(), error.tolist())
+                yield from zip(
+                    (r.name for r in some_rows), power.tolist(), error.tolist(), strict=True
+                )
 
 
 def _groups(rows: Sequence[Row], batch: int) -> Iterator[Sequence[Row]]:

@@ -41,7 +41,9 @@ class Features(nn.Module):
         """F^1..F^3 of images in [-1, 1] (Eq. 8): (B, 3, H, W) => (B, C_l, H/2^(l+1), W/2^(l+1))."""
         return self.plain_and_pooled(x)[0]
 
-    def plain_and_pooled(self, x: Tensor, pooled: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+    def plain_and_pooled(
+        self, x: Tensor, pooled: bool = False
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """F^1..F^3 and, if `pooled`, L^0..L^3 of images in [-1, 1] (Eqs. 8 and 10).
 
         Level 1 before pooling is the same for both and is computed once. L^0 is the image in

@@ -1,9 +1,9 @@
 """The foundation folder: where the pre-trained model is, its one prompt, the feature network.
 
-    foundation/foundation.json       backbone, source, path, revision, prompt, sha256
-    foundation/prompt.safetensors    embedding of the prompt, so that no text encoder is loaded again
-    foundation/features/             ConvNeXt of Dv3CD and the discriminator
-    foundation/model/                weights, where they are small; else `path` says where they are
+foundation/foundation.json       backbone, source, path, revision, prompt, sha256
+foundation/prompt.safetensors    embedding of the prompt, so that no text encoder is loaded again
+foundation/features/             ConvNeXt of Dv3CD and the discriminator
+foundation/model/                weights, where they are small; else `path` says where they are
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
-from importlib.resources import as_file, files as resources
+from importlib.resources import as_file
+from importlib.resources import files as resources
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from omgsr.dead_leaves import dead_leaves
 from omgsr.sections import Foundation, FoundationTraining
 
 Progress = Iterator[tuple[str, int, float]]
+_PARTS = ("vae", "unet", "scheduler", "tokenizer", "text_encoder")
 _WEIGHTS = ("vae/diffusion_pytorch_model", "unet/diffusion_pytorch_model")
 
 
@@ -35,9 +37,7 @@ def ship(out: Path, settings: Foundation) -> None:
     write_card(out, Path("model"), settings)
 
 
-def train(
-    out: Path, photographs: list[np.ndarray], settings: Foundation, seed: int
-) -> Progress:
+def train(out: Path, photographs: list[np.ndarray], settings: Foundation, seed: int) -> Progress:
     """Trains the small model from random weights; yields (network, step, loss)."""
     plan = settings.training
     if plan is None:
@@ -108,9 +108,7 @@ def download(settings: Foundation) -> Path:
             snapshot_download(
                 settings.path,
                 revision=settings.revision,
-                allow_patterns=[
-                    f"{part}/*" for part in ("vae", "unet", "scheduler", "tokenizer", "text_encoder")
-                ],
+                allow_patterns=[f"{part}/*" for part in _PARTS],
                 ignore_patterns=["*.bin", "*.ckpt", "*.fp16.*", "*.msgpack"],
             )
         )

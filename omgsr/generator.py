@@ -1,7 +1,7 @@
 """The OMGSR generator: LoRA'd encoder -> one step at t -> frozen decoder (Sec. 3.5).
 
-    z_L = E_lora(x_L)                                                                    Eq. 6
-    z_P = (z_L - noise_t * eps_theta(z_L, t, c)) / signal_t,      x_P = D(z_P)            Eq. 7
+z_L = E_lora(x_L)                                                                    Eq. 6
+z_P = (z_L - noise_t * eps_theta(z_L, t, c)) / signal_t,      x_P = D(z_P)            Eq. 7
 """
 
 from __future__ import annotations

@@ -6,97 +6,21 @@ parameters are drawn here, because basicsr draws them from the process-wide gene
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from omgsr import _basicsr
-from omgsr._build import Range
+from omgsr.presets import Blur, Pair, Sinc
 
 Image = NDArray[np.float32]
 Kernel = NDArray[np.float32]
-Probability = Annotated[float, Range(0, 1)]
-Pair = tuple[float, float]
 
 # Sides of the tiles that large images are filtered in: OpenCV filters with a large kernel by DFT,
 # and one DFT over a whole 512 px image takes 4 times as long as those of its tiles.
 _TILE = 160
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kinds:
-    """Relative weights of the blur kernels' shapes; a weight of 0 leaves a shape out."""
-
-    iso: float
-    """Gaussian, equally wide in all directions."""
-    aniso: float
-    """Gaussian, stretched and turned."""
-    generalized_iso: float
-    """exp(-d^beta / 2) of the squared distance d, equally wide in all directions."""
-    generalized_aniso: float
-    """The same, stretched and turned."""
-    plateau_iso: float
-    """1 / (1 + d^beta), equally wide in all directions."""
-    plateau_aniso: float
-    """The same, stretched and turned."""
-
-    def __post_init__(self) -> None:
-        weights = list(vars(self).values())
-        if min(weights) < 0 or not 0 < sum(weights) < np.inf:
-            raise ValueError(f"got weights {weights}, allowed: 0 or more each, not all of them 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sinc:
-    """Circular low-pass filter, which rings as over-sharpened pictures do."""
-
-    probability: Probability
-    """How often it is applied; inside a `Blur`: in place of the blur kernel."""
-    cutoff: Pair
-    """Cut-off frequency of small kernels, in units of pi per pixel, drawn uniformly."""
-    wide_from: int
-    """Kernels of this side or more take `wide_cutoff`."""
-    wide_cutoff: Pair
-    """Cut-off frequency of wide kernels, in units of pi per pixel, drawn uniformly."""
-
-    def __post_init__(self) -> None:
-        check_fraction("probability", self.probability)
-        # basicsr's formula is singular at 0, and nothing is cut off above 1.
-        check_pair("cutoff", self.cutoff, 0.01, 1)
-        check_pair("wide_cutoff", self.wide_cutoff, 0.01, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Blur:
-    """How one blur kernel is drawn."""
-
-    probability: Probability
-    """How often the image is blurred at all."""
-    sizes: tuple[int, int]
-    """Smallest and largest side of a kernel, pixels, both odd; every odd side is equally likely."""
-    kinds: Kinds
-    """Weights of the shapes."""
-    sigma: Pair
-    """Standard deviation along each axis, pixels, drawn uniformly."""
-    beta_generalized: Pair
-    """Exponent of the generalized Gaussian: below 1 and above 1 are equally likely."""
-    beta_plateau: Pair
-    """Exponent of the plateau: below 1 and above 1 are equally likely."""
-    sinc: Sinc
-    """The sinc filter that takes the kernel's place now and then."""
-
-    def __post_init__(self) -> None:
-        check_fraction("probability", self.probability)
-        check_sizes(self.sizes)
-        check_pair("sigma", self.sigma, 0.05, 100)
-        for name in ("beta_generalized", "beta_plateau"):
-            low, high = getattr(self, name)
-            if not 0 < low <= 1 <= high <= 100:
-                raise ValueError(f"{name}: got [{low}, {high}], allowed: 0 < low <= 1 <= high")
 
 
 def draw_blur(blur: Blur, rng: np.random.Generator) -> Kernel:
@@ -149,26 +73,6 @@ def convolve(image: Image, kernel: Kernel) -> Image:
     else:
         out = _convolve_tiles(image, kernel)
     return np.asarray(out, np.float32)
-
-
-def check_fraction(name: str, value: float) -> None:
-    """Refuses what is no probability."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name}: got {value}, allowed: 0..1")
-
-
-def check_pair(name: str, pair: Pair, lowest: float, highest: float) -> None:
-    """Refuses a range that is reversed or leaves lowest..highest."""
-    if not lowest <= pair[0] <= pair[1] <= highest:
-        raise ValueError(
-            f"{name}: got {list(pair)}, allowed: [low, high], {lowest} <= low <= high <= {highest}"
-        )
-
-
-def check_sizes(sizes: tuple[int, int]) -> None:
-    """Refuses kernel sides that are even, reversed or too large."""
-    if not (1 <= sizes[0] <= sizes[1] <= 99 and sizes[0] % 2 and sizes[1] % 2):
-        raise ValueError(f"sizes: got {list(sizes)}, allowed: two odd numbers, low <= high <= 99")
 
 
 def _convolve_tiles(image: Image, kernel: Kernel) -> Image:

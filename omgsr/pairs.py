@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 import torch
 
-from omgsr import _basicsr, degradation, images, kernels, noise, seeding
+from omgsr import _basicsr, degradation, images, kernels, noise, presets, seeding
 from omgsr.config import Config
-from omgsr.degradation import Preset, degrade
+from omgsr.degradation import degrade
 from omgsr.manifest import Row
 from omgsr.parallel import ordered_map
+from omgsr.presets import Preset
 
 Box = tuple[int, int, int, int]
 """Top, left, height, width in pixels of the HQ."""
@@ -133,7 +134,7 @@ def fingerprint(jobs: Sequence[Job]) -> str:
     An HQ image counts by its size and time of change, as reading a data set twice takes hours.
     """
     code = hashlib.sha256()
-    for module in (_basicsr, degradation, images, kernels, noise, seeding):
+    for module in (_basicsr, degradation, images, kernels, noise, presets, seeding):
         code.update(Path(str(module.__file__)).read_bytes())
     code.update(Path(__file__).read_bytes())
     code.update(f"{cv2.__version__} {np.__version__} {torch.__version__}".encode())

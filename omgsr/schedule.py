@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 

@@ -101,7 +101,7 @@ def _argmin(power: Floats, error: Floats, snr: Floats) -> int:
 
 
 def _best(weights: Floats, wanted: Floats, snr: Floats) -> int:
-    """argmin over t of sum w_i |s_t - x_i| for sorted x; the sum is convex in s."""
+    """Argmin over t of sum w_i |s_t - x_i| for sorted x; the sum is convex in s."""
     total = np.cumsum(weights)
     median = wanted[np.searchsorted(total, total[-1] / 2)]
     after = int(np.searchsorted(-snr, -median))  # first index with s_t <= median

@@ -44,9 +44,7 @@ def notes(settings: config.Config, composites: pd.DataFrame) -> list[str]:
     if composites["composite"].isna().all():
         found.append("No composite score: it compares OMGSR runs, so it takes at least two.")
     for run in settings.methods + settings.run_names:
-        path = Path("runs", run, "scores.json")
-        if path.exists():
-            found += files.read_json(path)["notes"]
+        found += files.read_json(Path("runs", run, "scores.json"))["notes"]
     return list(dict.fromkeys(found))
 
 

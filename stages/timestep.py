@@ -36,9 +36,7 @@ def main() -> None:
     share = (encoded - started) / (time.perf_counter() - started)
     files.write_text(OUT / "timestep.csv", curve.to_csv(index=False))
     files.write_text("data/moments.csv", images.to_csv(index=False))
-    figures.save(
-        figures.timestep_curve(curve, result.as_dict(), images), OUT / "timestep.png"
-    )
+    figures.save(figures.timestep_curve(curve, result.as_dict(), images), OUT / "timestep.png")
     files.write_json(OUT / "timestep.json", result.as_dict())
     print(
         f"t* = {result.t} (95 % interval {result.low} to {result.high}) from {result.images} pairs;"

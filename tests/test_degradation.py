@@ -11,7 +11,8 @@ from skimage import data
 
 from benchmarks.degradation import Codec, diffjpeg, reference, seed_everything
 from omgsr import _basicsr, config, noise, seeding
-from omgsr.degradation import MODES, Preset, Resize, Round, _factor, degrade, jpeg, resize, sharpen
+from omgsr.degradation import MODES, _factor, degrade, jpeg, resize, sharpen
+from omgsr.presets import Preset, Resize, Round
 
 PRESETS = config.load(Path(__file__).parent.parent, ready=False).degradation
 STANDARD = PRESETS["realesrgan"]

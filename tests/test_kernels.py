@@ -12,7 +12,8 @@ from scipy.stats import ks_2samp
 
 from benchmarks.degradation import seed_everything
 from omgsr import _basicsr, config
-from omgsr.kernels import Blur, Kinds, Sinc, convolve, draw_blur, draw_side, draw_sinc
+from omgsr.kernels import convolve, draw_blur, draw_side, draw_sinc
+from omgsr.presets import Blur, Kinds, Sinc
 
 KINDS = list(Kinds.__annotations__)
 PRESETS = config.load(Path(__file__).parent.parent, ready=False).degradation
