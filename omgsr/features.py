@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -25,7 +26,7 @@ class Features(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, model: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """`model`: a timm ConvNeXt; `mean`, `std`: of its input normalisation, for [0, 1]."""
         super().__init__()
         if not hasattr(model, "stem") or len(getattr(model, "stages", ())) < LEVELS:

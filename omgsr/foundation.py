@@ -106,7 +106,7 @@ def download(settings: Foundation) -> Path:
     try:
         return Path(
             snapshot_download(
-                settings.path,
+                str(settings.path),
                 revision=settings.revision,
                 allow_patterns=[f"{part}/*" for part in _PARTS],
                 ignore_patterns=["*.bin", "*.ckpt", "*.fp16.*", "*.msgpack"],

@@ -9,6 +9,7 @@ Every function trains one of them and yields (step, loss), so that the caller ow
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,7 +56,7 @@ def small_unet() -> UNet2DConditionModel:
     )
 
 
-FEATURES = {
+FEATURES: dict[str, Any] = {
     "architecture": "convnext_atto",
     "arguments": {"depths": [2, 2, 3, 1], "dims": [24, 48, 96, 48]},
     # Inputs in [0, 1] are brought to [-1, 1], as the pretext saw them.
@@ -111,7 +112,7 @@ class CropPool:
         top = rng.integers(image.shape[0] - self.size + 1)
         left = rng.integers(image.shape[1] - self.size + 1)
         crop = image[top : top + self.size, left : left + self.size].astype(np.float32) / 255
-        crop = np.rot90(crop, rng.integers(4))
+        crop = np.rot90(crop, int(rng.integers(4)))
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
         return _recolour(rng, crop) if rng.random() < 0.7 else crop
@@ -178,7 +179,7 @@ def train_unet(
 class FeaturePretext(nn.Module):
     """Which image a crop comes from, and how much blur and noise was put on it."""
 
-    def __init__(self, model: nn.Module, images: int) -> None:
+    def __init__(self, model: Any, images: int) -> None:
         super().__init__()
         self.model = model
         self.head = nn.Linear(model.num_features, images + 2)

@@ -110,8 +110,8 @@ class Trainer:
         (total * share).backward()
         if uses_gan:
             # The features of x_sr do not depend on the heads, so those of the G step serve here.
-            logits = [self.discriminator([f.detach() for f in maps]) for maps in (fake, real)]
-            heads = losses.discriminator_terms(*logits, s.real_label)
+            judged = [self.discriminator([f.detach() for f in maps]) for maps in (fake, real)]
+            heads = losses.discriminator_terms(judged[0], judged[1], s.real_label)
             loss = s.losses["gan"] * torch.stack(list(heads.values())).sum()
             self._require_finite(heads)
             (loss * share).backward()
@@ -126,7 +126,10 @@ class Trainer:
         pooled, uses_gan = weights.get("dv3cd", 0) > 0, weights.get("gan", 0) > 0
         z_hq, z_t = self.generator.targets(x_hq, rng)
         x_sr, z_lq = self.generator(x_lq, rng)
-        fake, pooled_sr, real, pooled_hq = [], [], [], []
+        fake: list[Tensor] = []
+        real: list[Tensor] = []
+        pooled_sr: list[Tensor] = []
+        pooled_hq: list[Tensor] = []
         if pooled or uses_gan:
             fake, pooled_sr = self.features.plain_and_pooled(x_sr, pooled)
             with torch.no_grad():

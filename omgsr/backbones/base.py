@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,10 @@ class Backbone(nn.Module):
     A family's subclass gives `predict`; everything else differs between families in data only.
     """
 
+    vae: Any
+    """AutoencoderKL, or what has its encode and decode."""
+    denoiser: Any
+    """UNet2DConditionModel, or what `predict` calls."""
     shift: Tensor
     """(1, C, 1, 1) subtracted from a raw latent."""
     scale: Tensor
