@@ -99,3 +99,9 @@ def test_bad_scores_are_refused():
         values(frame([("a", "x", "psnr", float("inf"))]))
     with pytest.raises(ValueError, match=r"direction unknown for \['psnr'\]"):
         composite(frame([("a", "x", "psnr", 1.0)]), {})
+
+
+def test_without_any_score_there_is_no_row():
+    got = composite(frame([]), {})
+    assert list(got.columns) == ["run", "benchmark", "composite"]
+    assert got.empty
