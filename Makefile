@@ -22,6 +22,7 @@ help: ## list the targets
 repro: $(READY) ## run the whole pipeline: photographs to table, curve, pictures and MLflow runs
 	@test -e .git || { echo "No .git here (a zip download?): DVC runs without git; dvc exp needs a clone."; \
 		$(BIN)/dvc config --local core.no_scm true; }
+	@$(BIN)/omgsr check
 	@$(BIN)/dvc repro
 
 test: $(READY) ## run the tests (minutes)

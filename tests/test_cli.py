@@ -1,0 +1,42 @@
+"""The `omgsr` command, as a user calls it."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from omgsr.cli import main
+
+
+def test_check_lists_what_repro_makes(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(checkout)]) == 0
+    said = capsys.readouterr().out
+    assert "full-auto" in said
+    assert "mini_standard" in said
+
+
+def test_check_names_the_key(
+    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(checkout / "configs", tmp_path / "configs")
+    text = (checkout / "params.yaml").read_text().replace("seed: 0", "seed: many")
+    (tmp_path / "params.yaml").write_text(text)
+    assert main(["check", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("omgsr check: params.yaml: seed")
+    assert said.count("\n") == 1
+
+
+def test_paper_profile_is_refused_until_its_roots_are_set(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(checkout), "--profile", "paper"]) == 1
+    assert "data.train" in capsys.readouterr().err
+
+
+def test_help_teaches() -> None:
+    command = [sys.executable, "-c", "from omgsr.cli import main; main()", "check", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "dvc repro" in done.stdout
