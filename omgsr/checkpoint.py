@@ -28,6 +28,7 @@ def load(folder: Path) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path} cannot be read ({error}); remove it to train from the start"
+            f"{path} cannot be read ({reason}); remove it to train from the start"
         ) from error

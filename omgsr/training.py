@@ -146,7 +146,7 @@ class Trainer:
         for name, value in terms.items():
             if not torch.isfinite(value):
                 raise NonFiniteLoss(
-                    f"step {self.step + 1}: the term {name!r} is {float(value)}; nothing was "
+                    f"step {self.step + 1}: the term {name!r} is {value.item()}; nothing was "
                     "updated. Lower train.lr or the weight of this term, or train in fp32"
                 )
 

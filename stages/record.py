@@ -1,8 +1,4 @@
-"""Puts every run into MLflow: settings, scores, curves and reports, whatever DVC has skipped.
-
-It runs in every `dvc repro`, so it reads the settings as they stand: the stages before it have
-checked them, and `omgsr.config` would import torch, which takes longer than all the rest.
-"""
+"""Puts every run into MLflow: settings, scores, curves and reports, whatever DVC has skipped."""
 
 import csv
 import json
@@ -10,12 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from omgsr._yaml import read_yaml
+from omgsr.config import Config, load
 from omgsr.files import read_json
 from stages import tracking, ui
 from stages.tracking import Point, Result
@@ -32,37 +29,18 @@ def flatten(values: Any, name: str = "") -> dict[str, str]:
     return {name: values if isinstance(values, str) else json.dumps(values)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What params.yaml and configs/<profile>.yaml name."""
-
-    values: dict[str, Any]
-    """Both files."""
-    runs: dict[str, tuple[str, str]]
-    """Run => its variant and timestep, as omgsr.config.Config names runs."""
-    methods: tuple[str, ...]
-
-    @classmethod
-    def read(cls) -> "Plan":
-        """Read both files of the working directory."""
-        values = read_yaml(Path("params.yaml"), "params.yaml")
-        scale = f"configs/{values['profile']}.yaml"
-        values |= read_yaml(Path(scale), scale)
-        sweep = values["sweep"]
-        pairs = ((v, str(t)) for v in sweep["variants"] for t in sweep["timesteps"])
-        runs = {f"{variant}-{t}": (variant, t) for variant, t in pairs}
-        return cls(values=values, runs=runs, methods=tuple(values["methods"]))
-
-    def settings(self, run: str) -> dict[str, str]:
-        """Give what a run depends on; for a baseline no setting of a model."""
-        shared = {k: v for k, v in self.values.items() if k not in ("variants", "sweep", "methods")}
-        if run in self.methods:
-            model = ("foundation", "timestep", "train", "infer")
-            return flatten({"method": run} | {k: v for k, v in shared.items() if k not in model})
-        variant, t = self.runs[run]
-        own = {"method": "omgsr", "variant": variant, "timestep_asked": t}
-        card = read_json(Path("runs", run, "model", "omgsr.json"))
-        return flatten(own | self.values["variants"][variant] | shared | {"model": card})
+def settings(config: Config, run: str) -> dict[str, str]:
+    """Give what a run depends on; for a baseline no setting of a model."""
+    values = asdict(config)
+    variants = values.pop("variants")
+    del values["sweep"], values["methods"]
+    if run in config.methods:
+        model = ("foundation", "timestep", "train", "infer")
+        return flatten({"method": run} | {k: v for k, v in values.items() if k not in model})
+    variant, t = config.runs[config.run_names.index(run)]
+    own = {"method": "omgsr", "variant": variant, "timestep_asked": t}
+    card = read_json(Path("runs", run, "model", "omgsr.json"))
+    return flatten(own | variants[variant] | values | {"model": card})
 
 
 def rows(path: str, run: str) -> list[dict[str, str]]:
@@ -79,14 +57,12 @@ def scores(run: str) -> Iterator[Point]:
 
 
 def standing(run: str) -> Iterator[Point]:
-    """Give the composite scores, which depend on the runs beside it, and t* with its interval."""
+    """Give the composite scores, which depend on the runs beside it, and t*."""
     for row in rows("reports/composite.csv", run):
         if row["composite"]:
             where = "" if row["benchmark"] == "average" else f"{row['benchmark']}/"
             yield f"{where}composite", float(row["composite"]), 0
-    t_star = read_json("reports/timestep.json")
-    for name in ("t", "low", "high"):
-        yield f"t_star/{name}", float(t_star[name]), 0
+    yield "t_star", float(read_json("reports/timestep.json")["t"]), 0
 
 
 def curves(run: str) -> tuple[Point, ...]:
@@ -142,7 +118,8 @@ def tags(run: str, profile: str, live: str | None) -> dict[str, str]:
 def artifacts() -> tuple[tuple[Path, str], ...]:
     """Give the files of the report: its tables and its pictures."""
     folders = (Path("reports/tables"), Path("reports/figures"))
-    return tuple((file, folder.name) for folder in folders for file in sorted(folder.iterdir()))
+    found = [(file, folder.name) for folder in folders for file in sorted(folder.iterdir())]
+    return (*found, (Path("reports/timestep.png"), "figures"))
 
 
 def digest(*values: Any, files: tuple[Path, ...] = ()) -> str:
@@ -156,18 +133,18 @@ def milliseconds(moment: float | None) -> int | None:
     return None if moment is None else int(moment * 1000)
 
 
-def collect(plan: Plan, run: str) -> Result:
+def collect(config: Config, run: str) -> Result:
     """Read everything that the pipeline has written about one run."""
-    trains = run in plan.runs
+    trains = run in config.run_names
     stages = ("train", "infer", "score") if trains else ("baseline", "score_baseline")
     trained = read_json(Path("runs", run, "train", "run.json")) if trains else {}
     reached, beside, files = tuple(scores(run)), tuple(standing(run)), artifacts()
-    links = tags(run, plan.values["profile"], trained.get("mlflow_run_id"))
+    links = tags(run, config.profile, trained.get("mlflow_run_id"))
     return Result(
         key=digest(lock_entries(run, stages), reached),
         report=digest(beside, links, files=tuple(path for path, _ in files)),
         name=run,
-        params=plan.settings(run),
+        params=settings(config, run),
         points=reached + beside,
         curves=curves(run) if trains else (),
         tags=links,
@@ -179,8 +156,8 @@ def collect(plan: Plan, run: str) -> Result:
 
 def main() -> None:
     """Record the runs that params.yaml names, and print where to look at them."""
-    plan = Plan.read()
-    results = [collect(plan, run) for run in (*plan.runs, *plan.methods)]
+    config = load()
+    results = [collect(config, run) for run in (*config.run_names, *config.methods)]
     runs, new, experiment = tracking.record(results)
     charts, compared = ui.links(ui.server(), experiment, runs)
     print(f"MLflow: {new} new, {len(runs) - new} already there. To look at them: make ui")

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from omgsr import config, figures, files, images, manifest, metrics, sheets, summary, tables
+from omgsr import (
+    config,
+    figures,
+    files,
+    images,
+    manifest,
+    metrics,
+    plots,
+    sheets,
+    summary,
+    tables,
+)
 from omgsr.composite import composite
 
 OUT, SHOWN = Path("reports"), 4
@@ -66,8 +77,8 @@ def draw(settings: config.Config, composites: pd.DataFrame) -> None:
     timesteps = {run: files.read_json(Path("runs", run, "t.json"))["t"] for run in names}
     variants = dict(zip(names, (variant for variant, _ in settings.runs), strict=True))
     figure = figures.composite_curve(composites, timesteps, variants)
-    figures.save(figures.loss_curves(histories), OUT / "figures" / "losses.png")
-    figures.save(figure, OUT / "figures" / "composite.png")
+    plots.save(figures.loss_curves(histories), OUT / "figures" / "losses.png")
+    plots.save(figure, OUT / "figures" / "composite.png")
 
 
 def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> sheets.Pixels:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from omgsr import backbones, config, encoding, figures, files, manifest, timestep
+from omgsr import backbones, config, encoding, files, manifest, plots, timestep, timestep_figure
 
 OUT = Path("reports")
 
@@ -36,7 +36,8 @@ def main() -> None:
     share = (encoded - started) / (time.perf_counter() - started)
     files.write_text(OUT / "timestep.csv", curve.to_csv(index=False))
     files.write_text("data/moments.csv", images.to_csv(index=False))
-    figures.save(figures.timestep_curve(curve, result.as_dict(), images), OUT / "timestep.png")
+    figure = timestep_figure.timestep_curve(curve, result.as_dict(), images)
+    plots.save(figure, OUT / "timestep.png")
     files.write_json(OUT / "timestep.json", result.as_dict())
     print(
         f"t* = {result.t} (95 % interval {result.low} to {result.high}) from {result.images} pairs;"

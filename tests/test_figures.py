@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from omgsr import figures, images, sheets
+from omgsr import figures, images, plots, sheets, timestep_figure
 
 
 def digest(figure, path):
-    figures.save(figure, path)
+    plots.save(figure, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -48,7 +48,7 @@ def texts(figure):
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: figures.timestep_curve(*t_star()),
+        lambda: timestep_figure.timestep_curve(*t_star()),
         lambda: figures.loss_curves(histories()),
         lambda: figures.composite_curve(*composites("full")),
     ],
@@ -61,7 +61,7 @@ def test_equal_values_give_equal_bytes(draw, tmp_path):
 
 
 def test_the_t_curve_shows_t_its_interval_and_every_image():
-    figure = figures.timestep_curve(*t_star(154))
+    figure = timestep_figure.timestep_curve(*t_star(154))
     top, bottom = figure.axes
     assert "t* = 154, 95 % interval 150 to 160, from 3 images" in top.get_title()
     assert list(top.lines[1].get_xdata()) == [154]

@@ -46,7 +46,7 @@ def write_reports(root: Path, composite: float) -> None:
     )
     timestep = {"t": 154, "images": 8, "low": 150, "high": 160}
     (root / "reports/timestep.json").write_text(json.dumps(timestep))
-    for name in ("tables/psnr.md", "figures/mini_standard.png"):
+    for name in ("tables/psnr.md", "figures/mini_standard.png", "timestep.png"):
         (root / "reports" / name).parent.mkdir(exist_ok=True)
         (root / "reports" / name).write_text(f"{name} {composite}")
 
@@ -134,6 +134,8 @@ def test_every_run_is_recorded_once_and_whole(project: Path, stage: Stage) -> No
     assert sorted((m.step, m.value) for m in curve) == [(s, 1.0 / s) for s in range(1, 31)]
     files = [f.path for f in client.list_artifacts(full.info.run_id)]
     assert files == ["dvc.lock", "figures", "tables"]
+    pictures = [f.path for f in client.list_artifacts(full.info.run_id, "figures")]
+    assert pictures == ["figures/mini_standard.png", "figures/timestep.png"]
 
     bicubic = runs["bicubic"]
     assert bicubic.data.metrics["mini_standard/psnr"] == 25.5
