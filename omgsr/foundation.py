@@ -42,6 +42,10 @@ def train(out: Path, photographs: list[np.ndarray], settings: Foundation, seed: 
     plan = settings.training
     if plan is None:
         raise ValueError("foundation.training is null, but source: train needs it")
+    if plan.image_size % 32:  # the stride of the ConvNeXt
+        raise ValueError(
+            f"foundation.training.image_size must be a multiple of 32, got {plan.image_size}"
+        )
     leaves = [
         dead_leaves(seeding.rng(seed, "foundation", "leaves", i), 256, 256)
         for i in range(plan.dead_leaves)

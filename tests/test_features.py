@@ -15,7 +15,7 @@ from tests import models
 
 
 def pooled_by_hand(x: torch.Tensor) -> torch.Tensor:
-    """sqrt(sum_ij w_ij x_ij^2), w = [1 2 1]^T [1 2 1] / 16: the inner taps of a Hann window of 5."""
+    """sqrt(sum_ij w_ij x_ij^2), w = [1 2 1]^T [1 2 1] / 16: a Hann window of 5 within."""
     hann = [math.sin(math.pi * k / 4) ** 2 for k in (1, 2, 3)]
     total = sum(a * b for a in hann for b in hann)
     out = torch.zeros_like(x)
