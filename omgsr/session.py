@@ -55,15 +55,19 @@ class Session:
             self.history = state["history"]
 
     def follow(self, steps: Iterator[dict[str, float]]) -> Iterator[dict[str, float]]:
-        """Passes the steps on; keeps every `log_every`-th, saves every `checkpoint_every`-th."""
+        """Passes the steps on; keeps every `log_every`-th, saves every `checkpoint_every`-th.
+
+        A checkpoint is written when the next step is asked for: what the caller does with a step
+        (a preview, a log line) is done before it, and so is not lost to a kill in between.
+        """
         for terms in steps:
             step, last = self.trainer.step, self.trainer.settings.steps
             if step % self.log_every == 0 or step == last:
                 self.history.append(terms)
+            yield terms
             if step % self.checkpoint_every == 0 and step < last:
                 state = {"trainer": self.trainer.state_dict(), "history": self.history}
                 checkpoint.save(self.work, state)
-            yield terms
 
     def write_history(self, path: Path) -> None:
         """history.csv: step and every named term, unweighted; `generator` is their sum (Eq. 13)."""
