@@ -58,7 +58,7 @@ def small_unet() -> UNet2DConditionModel:
 
 FEATURES: dict[str, Any] = {
     "architecture": "convnext_atto",
-    "arguments": {"depths": [2, 2, 3, 1], "dims": [24, 48, 96, 48]},
+    "arguments": {"depths": [2, 2, 3, 1], "dims": [24, 48, 96, 48], "ls_init_value": 1.0},
     # Inputs in [0, 1] are brought to [-1, 1], as the pretext saw them.
     "mean": [0.5, 0.5, 0.5],
     "std": [0.5, 0.5, 0.5],

@@ -139,6 +139,8 @@ class Train:
     """Forward passes of one optimiser step."""
     lr: Positive
     """AdamW learning rate of both networks."""
+    lr_schedule: Literal["constant", "cosine"]
+    """`constant` as in the paper, or `cosine`: falls to zero at the last step."""
     weight_decay: Weight
     """AdamW weight decay."""
     encoder_rank: Count

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class Settings:
     """Forward passes of one optimiser step."""
     lr: float
     """AdamW learning rate of both networks."""
+    lr_schedule: Literal["constant", "cosine"]
+    """Whether lr stays, or falls along half a cosine to zero at the last step."""
     weight_decay: float
     """AdamW weight decay."""
     clip_grad: float | None
@@ -44,6 +46,12 @@ class Settings:
     """Soft label of real images (Eqs. 12 and 14)."""
     seed: int
     """Root of the noise, the order of the pairs and the fresh weights."""
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of the update that follows `step` finished ones."""
+        if self.lr_schedule == "constant":
+            return self.lr
+        return self.lr * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
 @dataclass
@@ -84,6 +92,7 @@ class Trainer:
                 totals[name] = totals.get(name, 0.0) + value / len(pairs)
         self._clip()
         for optimiser in self._optimisers:
+            optimiser.param_groups[0]["lr"] = self.settings.lr_at(self.step)
             optimiser.step()
         self.step += 1
         return totals

@@ -274,3 +274,13 @@ def test_fit_yields_every_step_with_its_number(tiny: Path, tmp_path: Path) -> No
     trainer = models.trainer(tiny, steps=3, batch=1, accumulate=2)
     assert [terms["step"] for terms in fit(trainer, pairs)] == [1, 2, 3]
     assert list(fit(trainer, pairs)) == []
+
+
+def test_cosine_schedule_falls_from_lr_to_zero(tiny: Path) -> None:
+    trainer = models.trainer(tiny, losses={"l1": 1.0}, lr=0.5, lr_schedule="cosine", steps=4)
+    rates = [trainer.settings.lr_at(step) for step in range(5)]
+    assert rates == pytest.approx([0.5, 0.426776695, 0.25, 0.073223305, 0.0])
+    trainer.step = 4  # the rate is 0: an update moves nothing
+    before = [p.detach().clone() for p in trainer.generator.adapter_parameters()]
+    trainer.update([models.pair()])
+    assert all(map(torch.equal, before, trainer.generator.adapter_parameters()))
