@@ -130,7 +130,8 @@ def settings(**changes: Any) -> Settings:
     """Four steps of batch 2 with all four losses of the paper."""
     values: dict[str, Any] = {
         "losses": WEIGHTS, "steps": 4, "batch": 2, "accumulate": 1, "lr": 1e-3,
-        "lr_schedule": "constant", "weight_decay": 1e-4, "clip_grad": None, "real_label": 0.8, "seed": 0,
+        "lr_schedule": "constant", "weight_decay": 1e-4, "clip_grad": None, "real_label": 0.8,
+        "seed": 0,
     }  # fmt: skip
     return Settings(**(values | changes))
 

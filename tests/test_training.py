@@ -260,11 +260,9 @@ def test_one_pair_can_be_learnt_by_heart(tiny: Path) -> None:
     x_lq, _ = models.pair(batch=1, side=8)
     with torch.no_grad():
         x_hq, _ = models.generator(tiny, seed=1, trained=0.15)(x_lq)
-    trainer = models.trainer(tiny, losses={"l1": 1.0}, weight_decay=0.0)
-    values = []
-    for step in range(120):
-        trainer._optimisers[0].param_groups[0]["lr"] = 2e-2 * (1 - step / 120)
-        values.append(trainer.update([(x_lq, x_hq)])["l1"])
+    plan = {"losses": {"l1": 1.0}, "steps": 120, "lr": 2e-2, "lr_schedule": "cosine"}
+    trainer = models.trainer(tiny, weight_decay=0.0, **plan)
+    values = [trainer.update([(x_lq, x_hq)])["l1"] for _ in range(120)]
     assert values[0] > 0.2
     assert values[-1] < 0.05 * values[0]
 
