@@ -84,7 +84,7 @@ def test_the_shipped_files_name_no_path_of_the_machine_that_made_them() -> None:
 
 def test_the_shipped_weights_are_safetensors_alone() -> None:
     suffixes = {path.suffix for path in ASSETS.rglob("*") if path.is_file()}
-    assert suffixes <= {".json", ".safetensors"}
+    assert suffixes <= {".json", ".md", ".safetensors"}
 
 
 def test_the_card_says_what_was_resolved(shipped: Path) -> None:
