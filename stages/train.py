@@ -51,8 +51,8 @@ def trainer(settings: config.Config, about: dict[str, Any]) -> Trainer:
     plan = settings.train
     chosen = Settings(
         losses=about["losses"], steps=plan.steps, batch=plan.batch, accumulate=plan.accumulate,
-        lr=plan.lr, lr_schedule=plan.lr_schedule, weight_decay=plan.weight_decay, clip_grad=plan.clip_grad,
-        real_label=plan.real_label, seed=settings.seed,
+        lr=plan.lr, lr_schedule=plan.lr_schedule, weight_decay=plan.weight_decay,
+        clip_grad=plan.clip_grad, real_label=plan.real_label, seed=settings.seed,
     )  # fmt: skip
     return Trainer(generator, features.load(FOUNDATION / "features"), chosen)
 
