@@ -23,6 +23,9 @@ sys.exit("lacks " + ", ".join(missing) if missing else 0)'
 
 export DVC_NO_ANALYTICS=true MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 export HF_HUB_DISABLE_TELEMETRY=1
+# Threads that wait spin by default; two stages side by side on the same cores then take a hundred
+# times as long. Sleeping costs next to nothing.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
 stage=$1
 shift
 exec "$python" -m "stages.$stage" "$@"
