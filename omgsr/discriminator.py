@@ -25,15 +25,16 @@ class Discriminator(nn.Module):
 
 
 def _head(channels: int, halvings: int) -> nn.Sequential:
-    """Low-pass filter before every halving, so that no head sees aliased features."""
-    hidden = max(channels // 2, 8)
-    layers: list[nn.Module] = []
-    width = channels
+    """A convolution on the features as they are, then a low-pass filter before every halving.
+
+    The first convolution comes before any filter: what is finest tells restored from real.
+    """
+    hidden = max(channels // 2, 32)
+    layers: list[nn.Module] = [nn.Conv2d(channels, hidden, 3, padding=1), nn.LeakyReLU(0.2)]
     for _ in range(halvings):
         layers += [
-            BlurPool2d(width, filt_size=3, stride=2, pad_mode="replicate"),
-            nn.Conv2d(width, hidden, 3, padding=1),
+            BlurPool2d(hidden, filt_size=3, stride=2, pad_mode="replicate"),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
             nn.LeakyReLU(0.2),
         ]
-        width = hidden
-    return nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1))
+    return nn.Sequential(*layers, nn.Conv2d(hidden, 1, 3, padding=1))
