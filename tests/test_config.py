@@ -106,7 +106,7 @@ def test_exponents_without_a_point_are_numbers(root):
     text = (
         (root / "configs/mini.yaml")
         .read_text()
-        .replace("lr: 1.0e-3\n  weight", "lr: 5e-05\n  weight")
+        .replace("  lr: 1.0e-3\n", "  lr: 5e-05\n")
     )
     (root / "configs/mini.yaml").write_text(text)
     assert config.load(root).train.lr == 5e-5

@@ -60,7 +60,7 @@ def test_the_number_of_levels_must_fit(tiny: Path) -> None:
 
 def test_a_head_passes_less_of_a_checkerboard_than_strided_convolutions_would() -> None:
     """Blurred before halving: a one-pixel checkerboard leaves a first halving as a constant."""
-    first_blur = Discriminator([4, 4, 4]).heads[0][0]
+    first_blur = Discriminator([4, 4, 4]).heads[0][2]
     board = (torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2.0 - 1
-    inside = first_blur(board.expand(1, 4, 16, 16))[..., 1:-1, 1:-1]
+    inside = first_blur(board.expand(1, 32, 16, 16))[..., 1:-1, 1:-1]
     assert float(inside.abs().max()) == pytest.approx(0, abs=1e-6)
