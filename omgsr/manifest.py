@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -66,6 +66,13 @@ def read(path: Path | str) -> list[Row]:
         raise ManifestError(f"{path}: lists no image")
     _check_names(path, [row.name for row in rows])
     return rows
+
+
+def spread(rows: Sequence[Row], count: int | None) -> list[Row]:
+    """`count` rows at equal distances over the whole list; all of them where it has no more."""
+    if count is None or count >= len(rows):
+        return list(rows)
+    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def load_hq(row: Row) -> NDArray[np.uint8]:

@@ -118,7 +118,7 @@ class TimestepSection:
     """How t* is computed (Eqs. 5 and 19)."""
 
     images: Count | None
-    """Training pairs to use; null uses all."""
+    """Training pairs to use, spread evenly over the set; null uses all."""
     batch: Count
     """Pairs encoded at once; does not change the result."""
     latent: Literal["mode", "sample"]

@@ -85,7 +85,7 @@ def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> shee
     """Some pictures of a benchmark by all methods, spread evenly over the set."""
     rows = manifest.read(f"data/pairs/{benchmark}.csv")
     runs = settings.methods + settings.run_names
-    chosen = [rows[i * len(rows) // SHOWN] for i in range(SHOWN)] if len(rows) > SHOWN else rows
+    chosen = manifest.spread(rows, SHOWN)
     own = scores[scores["benchmark"] == benchmark]
     pictures = [
         sheets.Picture(

@@ -16,7 +16,7 @@ def main() -> None:
     """Encodes every pair once, then computes t*, its interval and its curve."""
     settings = config.load()
     plan = settings.timestep
-    rows = manifest.read("data/pairs/train.csv")[: plan.images]
+    rows = manifest.spread(manifest.read("data/pairs/train.csv"), plan.images)
     backbone = backbones.load(Path("foundation"))
     snr = timestep.snr_array(backbone.schedule.snr())
     started = time.perf_counter()

@@ -103,3 +103,9 @@ def test_seeds_never_change_between_versions():
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="0 or more, got -1"):
         seeding.rng(-1)
+
+
+def test_spread_takes_rows_at_equal_distances():
+    rows = [manifest.Row(name=f"image_{i}") for i in range(10)]
+    assert manifest.spread(rows, None) == manifest.spread(rows, 10) == rows
+    assert [row.name for row in manifest.spread(rows, 3)] == ["image_0", "image_3", "image_6"]
