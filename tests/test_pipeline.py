@@ -31,6 +31,8 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.env = os.environ | {"OMGSR_PYTHON": sys.executable, "DVC_NO_ANALYTICS": "true"}
+        # The queue's workers look for `dvc` on the PATH, as they do for a user who activated .venv.
+        self.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self.env['PATH']}"
         self.env.pop("MLFLOW_TRACKING_URI", None)
 
     def run(self, *words: str, check: bool = True) -> str:
