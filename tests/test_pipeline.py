@@ -11,12 +11,13 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
-import mlflow
 import pytest
 from ruamel.yaml import YAML
 
@@ -54,12 +55,17 @@ class Project:
         return {n: hashlib.sha256(path.read_bytes()).hexdigest() for n, path in found.items()}
 
     def results(self) -> list[str]:
-        """Names of the result runs in the one MLflow store."""
-        client = mlflow.MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
-        experiment = client.get_experiment_by_name("omgsr")
-        assert experiment is not None
-        runs = client.search_runs([experiment.experiment_id])
-        return sorted(run.info.run_name for run in runs)
+        """Names of the result runs in the one MLflow store, read anew each time.
+
+        MLflow's client keeps its database open: of a store that was deleted and filled again it
+        would go on to read the deleted one.
+        """
+        ask = (
+            "select r.name from runs r join experiments e using (experiment_id)"
+            " where e.name = 'omgsr' and r.lifecycle_stage = 'active' and r.status = 'FINISHED'"
+        )
+        with closing(sqlite3.connect(f"file:{self.folder}/mlflow.db?mode=ro", uri=True)) as store:
+            return sorted(name for (name,) in store.execute(ask))
 
 
 def small(checkout: Path, folder: Path) -> Project:
