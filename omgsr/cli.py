@@ -1,44 +1,39 @@
-"""The `omgsr` command."""
+"""The `omgsr` command: each of its commands is a module of omgsr/commands."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-from omgsr import config
+from omgsr.commands import check
+
+COMMANDS: tuple[Any, ...] = (check,)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; a mistake is one clear line on stderr and exit code 1."""
+    """Runs one command; a mistake is one clear message on stderr and exit code 1."""
+    given = _parser().parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"omgsr {given.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="omgsr", description="One-step real-world image super-resolution at a mid-timestep."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    check = commands.add_parser(
-        "check",
-        help="check params.yaml and configs/<profile>.yaml as a whole",
-        description="Checks both files before any work and lists the runs that `dvc repro` makes.",
-    )
-    check.add_argument("folder", nargs="?", default=".", help="the repository (default: here)")
-    check.add_argument("--profile", help="another profile than the one of params.yaml")
-    given = parser.parse_args(arguments)
-    try:
-        print(describe(config.load(Path(given.folder), given.profile)))
-    except (ValueError, OSError) as error:
-        print(f"omgsr check: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def describe(settings: config.Config) -> str:
-    """What a configuration makes, in a few lines."""
-    lines = {
-        "profile": settings.profile,
-        "runs": ", ".join(settings.run_names),
-        "beside them": ", ".join(settings.methods),
-        "benchmarks": ", ".join(settings.benchmarks),
-        "metrics": ", ".join(settings.score.metrics),
-    }
-    return "\n".join(f"{name:12} {value}" for name, value in lines.items())
+    for command in COMMANDS:
+        one = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.arguments(one)
+        one.set_defaults(run=command.run)
+    return parser

@@ -14,7 +14,8 @@ Positive = Annotated[float, Range(0, above=True)]
 Weight = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 Timestep = Literal["auto"] | Annotated[int, Range(1, 999)]
-Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "l1"]
+Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "l1"]
+MetricName = Annotated[str, OneOf("metric", metric_table)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,9 @@ class Foundation:
     """Commit of the hub id; null otherwise."""
     prompt: str
     """The one prompt of training and inference."""
+    timestep_origin: Literal[0, 1]
+    """Number of the schedule's first timestep: 1 as in the paper (alpha_bar_t is the product up to
+    beta_t, Sec. 3.1), 0 as in diffusers and the official code."""
     features: Features
     """The feature network."""
     training: FoundationTraining | None
@@ -128,6 +132,26 @@ class TimestepSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Scores on a part of the training set that is not trained on; never on a benchmark."""
+
+    images: Count
+    """HQ images held out, with all their pairs; spread evenly over the set."""
+    pairs: Count
+    """Pairs of these images that are restored each time."""
+    every: Count
+    """Steps between two validations; the last step is always one."""
+    metrics: tuple[MetricName, ...]
+    """PyIQA names."""
+
+    def __post_init__(self) -> None:
+        if not self.metrics or len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(
+                f"metrics: got {list(self.metrics)}, allowed: at least one, each of them once"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """Fine-tuning of the adapters and the discriminator."""
 
@@ -136,33 +160,64 @@ class Train:
     batch: Count
     """Pairs of one forward pass."""
     accumulate: Count
-    """Forward passes of one optimiser step."""
+    """Forward passes of one optimiser step, shared between the processes."""
     lr: Positive
     """AdamW learning rate of both networks."""
     lr_schedule: Literal["constant", "cosine"]
     """`constant` as in the paper, or `cosine`: falls to zero at the last step."""
+    optimiser: Literal["adamw", "adamw8bit"]
+    """AdamW of torch, or with 8-bit moments of bitsandbytes."""
     weight_decay: Weight
     """AdamW weight decay."""
+    ema: Annotated[float, Range(0, 0.99999, above=True)] | None
+    """Decay of the averaged adapters, which are then the result; null keeps no average."""
+    clip_grad: Positive | None
+    """Largest gradient norm; null leaves gradients as they are."""
+    precision: Literal["fp32", "bf16"]
+    """`bf16`: frozen weights and arithmetic; adapters and heads stay in fp32."""
+    gradient_checkpointing: bool
+    """Compute activations a second time instead of keeping them: less memory, more time."""
     encoder_rank: Count
     """LoRA rank in the VAE encoder."""
     unet_rank: Count
     """LoRA rank in the denoiser."""
     latent: Literal["mode", "sample"]
     """What stands for a latent: the mode of the VAE's posterior, or a sample of it."""
+    clamp: bool
+    """Limit the restored image to [-1, 1] before the losses, which ends gradients outside."""
     real_label: Annotated[float, Range(0, 1, above=True)]
     """Label of real images, in (0, 1]."""
+    diffaugment: bool
+    """Random colour, translation and cutout of what the discriminator sees."""
+    spectral_norm: bool
+    """Spectral normalisation of the heads' convolutions."""
+    head_gradient: Literal["own", "leftover"]
+    """`own`: Eq. 15 alone; `leftover`: that of Eq. 12 is left in the heads and added."""
     crop: Count | None
     """HQ side, pixels; null trains on whole pairs."""
-    clip_grad: Positive | None
-    """Largest gradient norm; null leaves gradients as they are."""
+    validation: Validation | None
+    """Scores while training; null trains on all pairs without."""
+    final: str
+    """`last`, or a validation metric: the adapters of the step with its best value are kept."""
     checkpoint_every: Count
     """Steps between checkpoints."""
     log_every: Count
     """Steps between rows of history.csv."""
+    gradient_norms_every: Count | None
+    """Steps between gradient norms of every single loss; null measures none."""
     preview_every: Count
     """Steps between preview pictures."""
     num_workers: Whole
     """Processes that load pairs; 0 loads in the training process."""
+
+    def __post_init__(self) -> None:
+        metrics = self.validation.metrics if self.validation else ()
+        if self.final not in ("last", *metrics):
+            raise ValueError(
+                f"final: got {self.final!r}, allowed: last"
+                + "".join(f", {name}" for name in metrics)
+                + ("" if metrics else "; a metric needs `validation`")
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +234,7 @@ class Infer:
 class Score:
     """Metrics over the restored benchmarks."""
 
-    metrics: tuple[Annotated[str, OneOf("metric", metric_table)], ...]
+    metrics: tuple[MetricName, ...]
     """PyIQA names; full-reference ones run where a benchmark is paired."""
     crop_border: Whole
     """Pixels left out at every edge."""

@@ -62,7 +62,7 @@ def test_the_papers_profile_has_the_papers_numbers():
     paper = config.load(ROOT, "paper", ready=False)
     assert paper.profile == "paper"
     train = paper.train
-    assert (train.lr, train.batch, train.accumulate, train.steps) == (5e-5, 1, 4, 5100)
+    assert (train.lr, train.batch, train.accumulate, train.steps) == (5e-5, 1, 16, 5100)
     assert (train.encoder_rank, train.unet_rank) == (16, 32)
     assert paper.data.train.folders[1].first == 10_000
     assert list(paper.benchmarks) == ["realsr", "drealsr", "reallq250", "reallr200"]

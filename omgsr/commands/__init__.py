@@ -1,0 +1,1 @@
+"""The commands of `omgsr`, one module each: NAME, HELP, `arguments` and `run`."""
