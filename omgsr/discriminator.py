@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from timm.layers import BlurPool2d
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 class Discriminator(nn.Module):
@@ -13,11 +14,17 @@ class Discriminator(nn.Module):
     same function and does not overflow. Weights are drawn from torch's global generator.
     """
 
-    def __init__(self, channels: list[int]) -> None:
-        """`channels`: C_1..C_3 of the feature levels, whose strides are 4, 8 and 16."""
+    def __init__(self, channels: list[int], spectral: bool = False) -> None:
+        """`channels`: C_1..C_3 of the feature levels, whose strides are 4, 8 and 16.
+
+        `spectral` divides every convolution by its largest singular value, as the official code.
+        """
         super().__init__()
         depth = len(channels)
         self.heads = nn.ModuleList(_head(c, depth - level) for level, c in enumerate(channels))
+        if spectral:
+            for module in [m for m in self.heads.modules() if isinstance(m, nn.Conv2d)]:
+                spectral_norm(module)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """F^1..F^3 => logits: (B, C_l, h, w) => (B, 1, H/32, W/32) a level."""

@@ -17,9 +17,10 @@ from omgsr.plots import clean, colors, flag, message
 
 
 def loss_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """A panel for each loss term, a line for each run: its values and their running mean.
+    """A panel for each column of the histories, a line for each run: values and running mean.
 
-    A history has a column `step` and one for each term; runs may have different terms.
+    A history has a column `step` and one for each term, val/<metric> and grad/<term>; runs may have
+    different columns.
     """
     names = dict.fromkeys(n for table in histories.values() for n in table if n != "step")
     if not names:
@@ -85,6 +86,8 @@ def _by_benchmark(table: pd.DataFrame) -> Any:
 
 
 def _loss(axes: Axes, step: pd.Series, values: pd.Series, color: str) -> None:
+    values = values.dropna()  # a validation or a gradient norm is not in every row
+    step = step[values.index]
     window = max(1, len(values) // 20)
     mean = values.rolling(window, min_periods=1, center=True).mean()
     axes.plot(step, values, color=color, alpha=0.3, linewidth=0.7)

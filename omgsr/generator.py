@@ -7,6 +7,7 @@ z_P = (z_L - noise_t * eps_theta(z_L, t, c)) / signal_t,      x_P = D(z_P)      
 from __future__ import annotations
 
 import torch
+from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from omgsr import lora, seeding
@@ -45,21 +46,22 @@ class Generator(nn.Module):
         Values in [-1, 1]; x_sr is not clamped. H and W must be multiples of `backbone.multiple`.
         """
         self._check(x_lq)
-        z_lq = self.backbone.encode(x_lq, self.latent, rng)
-        output = self.backbone.predict(z_lq, self.t)
+        # Latents and images are fp32 whatever the arithmetic of the networks is.
+        z_lq = self.backbone.encode(x_lq, self.latent, rng).float()
+        output = self.backbone.predict(z_lq, self.t).float()
         z_sr = self.backbone.schedule.predict_clean(z_lq, output, self.t)
-        return self.backbone.decode(z_sr), z_lq
+        return self.backbone.decode(z_sr).float(), z_lq
 
     @torch.no_grad()
-    def targets(self, x_hq: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    def targets(self, x_hq: Tensor, rng: Rng = None) -> tuple[Tensor, Tensor]:
         """(z_H, z_t) of HQ images by the encoder without its adapter (Eqs. 1 and 6).
 
         (B, 3, H, W) => (B, C, h, w) twice; eps of z_t is drawn from `rng` on the CPU.
         """
         self._check(x_hq)
         with lora.disabled(self.backbone.vae.encoder):
-            z_hq = self.backbone.encode(x_hq, self.latent, rng)
-        eps = torch.randn(z_hq.shape, generator=rng).to(z_hq)
+            z_hq = self.backbone.encode(x_hq, self.latent, rng).float()
+        eps = randn_tensor(z_hq.shape, generator=rng).to(z_hq)
         return z_hq, self.backbone.schedule.add_noise(z_hq, eps, self.t)
 
     def _check(self, x: Tensor) -> None:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Perceptual = Callable[[Tensor, Tensor], Tensor]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
@@ -35,6 +37,8 @@ class Outputs:
     """L^0..L^3 of x_hq."""
     real_label: float
     """Soft label of real images."""
+    perceptual: Perceptual | None = None
+    """LPIPS of images in [-1, 1], for the term of that name: (B,)."""
 
 
 def lrr(z_lq: Tensor, z_t: Tensor) -> Tensor:
@@ -49,7 +53,8 @@ def to_hq(z_lq: Tensor, z_hq: Tensor) -> Tensor:
 
 def gan(logits: list[Tensor], label: float) -> Tensor:
     """Sum over levels of E[BCE(logit, label)] (Eqs. 12 and 14)."""
-    terms = [F.binary_cross_entropy_with_logits(x, torch.full_like(x, label)) for x in logits]
+    maps = [x.float() for x in logits]
+    terms = [F.binary_cross_entropy_with_logits(x, torch.full_like(x, label)) for x in maps]
     return torch.stack(terms).sum()
 
 
@@ -73,11 +78,19 @@ def dists(pooled_sr: list[Tensor], pooled_hq: list[Tensor], c: float = 1e-6) -> 
     return 1 - total / (2 * channels)
 
 
+def lpips(perceptual: Perceptual | None, x_sr: Tensor, x_hq: Tensor) -> Tensor:
+    """Mean LPIPS over the batch, the perceptual loss that Dv3CD is compared with (Table 4)."""
+    if perceptual is None:
+        raise ValueError("the loss lpips needs its network; give omgsr.perceptual.load()")
+    return perceptual(x_sr, x_hq).mean()
+
+
 TERMS: dict[str, Callable[[Outputs], Tensor]] = {
     "lrr": lambda o: lrr(o.z_lq, o.z_t),
     "to_hq": lambda o: to_hq(o.z_lq, o.z_hq),
     "gan": lambda o: gan(o.logits, o.real_label),
     "dv3cd": lambda o: dists(o.pooled_sr, o.pooled_hq),
+    "lpips": lambda o: lpips(o.perceptual, o.x_sr, o.x_hq),
     "l1": lambda o: F.l1_loss(o.x_sr, o.x_hq),
 }
 

@@ -14,8 +14,8 @@ from omgsr.generator import Generator
 def fixed(pairs: Pairs, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The same `count` pairs at every call, spread over the set: (N, 3, H, W) twice."""
     rows = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int)
-    lq, hq = zip(*(pairs[i, int(row)] for i, row in enumerate(rows)), strict=True)
-    return torch.stack(lq), torch.stack(hq)
+    found = [pairs[i, int(row)] for i, row in enumerate(rows)]
+    return torch.stack([pair.x_lq for pair in found]), torch.stack([pair.x_hq for pair in found])
 
 
 @torch.inference_mode()

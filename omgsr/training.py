@@ -3,200 +3,197 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from omgsr import losses, seeding
-from omgsr.datasets import Pair, Pairs, batches
+from omgsr import losses, optimisers, seeding
+from omgsr.datasets import Batch, Pairs, batches
 from omgsr.discriminator import Discriminator
 from omgsr.features import Features
 from omgsr.generator import Generator
+from omgsr.objective import Objective
+from omgsr.processes import Processes
+from omgsr.settings import Settings as Settings
 
 
 class NonFiniteLoss(RuntimeError):
     """A loss became NaN or infinite; nothing was updated by it."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a training run depends on beside its models and data."""
-
-    losses: Mapping[str, float]
-    """Weight of every generator term (Eq. 13); `gan` also weighs Eq. 15."""
-    steps: int
-    """Optimiser steps."""
-    batch: int
-    """Pairs of one forward pass."""
-    accumulate: int
-    """Forward passes of one optimiser step."""
-    lr: float
-    """AdamW learning rate of both networks."""
-    lr_schedule: Literal["constant", "cosine"]
-    """Whether lr stays, or falls along half a cosine to zero at the last step."""
-    weight_decay: float
-    """AdamW weight decay."""
-    clip_grad: float | None
-    """Largest gradient norm of each network, or None."""
-    real_label: float
-    """Soft label of real images (Eqs. 12 and 14)."""
-    seed: int
-    """Root of the noise, the order of the pairs and the fresh weights."""
-
-    def lr_at(self, step: int) -> float:
-        """Learning rate of the update that follows `step` finished ones."""
-        if self.lr_schedule == "constant":
-            return self.lr
-        return self.lr * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+    def __init__(self, step: int, term: str, value: float, names: Sequence[str]) -> None:
+        super().__init__(
+            f"step {step}: the term {term!r} is {value}; nothing was updated. "
+            f"Lower train.lr or the weight of this term, or train in fp32. {_listed(names)}".strip()
+        )
+        self.step, self.term, self.value, self.names = step, term, value, list(names)
 
 
 @dataclass
 class Trainer:
-    """The trainable state and one optimiser step over it."""
+    """The trainable state and one optimiser step over it.
+
+    All processes hold the same state and move it by the same mean gradient.
+    """
 
     generator: Generator
     features: Features
     settings: Settings
+    processes: Processes = field(default_factory=Processes)
+    perceptual: losses.Perceptual | None = None
+    """The network of the loss `lpips`."""
     discriminator: Discriminator = field(init=False)
     step: int = field(init=False, default=0)
     """Optimiser steps done."""
 
     def __post_init__(self) -> None:
         s = self.settings
+        self.device = self.features.mean.device
+        s.share(self.processes.count)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive(s.seed, "discriminator"))
-            self.discriminator = Discriminator(self.features.channels)
-        self.discriminator.to(self.features.mean.device)
+            self.discriminator = Discriminator(self.features.channels, s.spectral_norm)
+        self.discriminator.to(self.device)
         self._adapters = self.generator.adapter_parameters()
         self._heads = list(self.discriminator.parameters())
         self._optimisers = [
-            torch.optim.AdamW(p, lr=s.lr, weight_decay=s.weight_decay, foreach=False)
+            optimisers.build(s.optimiser, p, s.lr, s.weight_decay)
             for p in (self._adapters, self._heads)
         ]
+        self._average = optimisers.Average(self._adapters, s.ema) if s.ema else None
+        self._objective = Objective(
+            generator=self.generator,
+            features=self.features,
+            discriminator=self.discriminator,
+            settings=s,
+            perceptual=self.perceptual,
+        )
 
-    def update(self, pairs: list[Pair]) -> dict[str, float]:
-        """One optimiser step on `accumulate` batches; returns the mean of every named term.
+    def update(self, pairs: Sequence[Batch]) -> dict[str, float]:
+        """One optimiser step on this process' batches; the mean of every named term over all.
 
-        Raises NonFiniteLoss before an optimiser moves.
+        Every `gradient_norms_every` steps also grad/<term>, and grad/generator and grad/heads of
+        the whole gradients before clipping. Raises NonFiniteLoss before an optimiser moves.
         """
-        rng = seeding.torch_rng(self.settings.seed, "noise", self.step)
-        totals: dict[str, float] = {}
         for optimiser in self._optimisers:
             optimiser.zero_grad(set_to_none=True)
-        for x_lq, x_hq in pairs:
-            for name, value in self._backward(x_lq, x_hq, rng, 1 / len(pairs)).items():
-                totals[name] = totals.get(name, 0.0) + value / len(pairs)
-        self._clip()
+        every = self.settings.gradient_norms_every
+        measure = every is not None and (self.step + 1) % every == 0
+        terms = self._backward(pairs, measure)
+        for parameters in (self._adapters, self._heads):
+            self.processes.average_gradients(parameters)
+        norms = self._clip(pairs)
         for optimiser in self._optimisers:
             optimiser.param_groups[0]["lr"] = self.settings.lr_at(self.step)
             optimiser.step()
+        if self._average:
+            self._average.update()
         self.step += 1
-        return totals
+        return terms | norms if measure else terms
 
-    def _clip(self) -> None:
+    def _backward(self, pairs: Sequence[Batch], measure: bool) -> dict[str, float]:
+        """Adds all gradients; means of the terms over the passes and the processes."""
+        who, found = self.processes, list[dict[str, Tensor]]()
+        norms: dict[str, Tensor] = {}
+        for number, batch in enumerate(pairs):
+            rngs = self._rngs((number * who.count + who.rank) * len(batch.x_hq), len(batch.x_hq))
+            terms, more = self._objective.backward(
+                batch, rngs, 1 / len(pairs), measure and number == 0
+            )
+            found.append(terms)
+            norms |= more
+        own = {name: torch.stack([one[name] for one in found]).mean() for name in found[0]} | norms
+        # Every process learns of a value that is not finite in one of them, so all stop together.
+        means = who.mean(torch.stack(list(own.values()))).tolist()  # one transfer a step
+        if not all(map(math.isfinite, means)):
+            self._blame(found, pairs)
+        return dict(zip(own, means, strict=True))
+
+    def _rngs(self, first: int, count: int) -> list[torch.Generator]:
+        """One for each pair, by its place in the step: how pairs are batched changes nothing."""
+        seed = self.settings.seed
+        return [seeding.torch_rng(seed, "noise", self.step, first + i) for i in range(count)]
+
+    def _blame(self, found: Sequence[Mapping[str, Tensor]], pairs: Sequence[Batch]) -> None:
+        for batch, terms in zip(pairs, found, strict=True):
+            for name, value in terms.items():
+                if not torch.isfinite(value):
+                    raise NonFiniteLoss(self.step + 1, name, float(value), batch.names)
+        raise NonFiniteLoss(self.step + 1, "gradient norm, or a term of another process", math.nan, ())
+
+    def _clip(self, pairs: Sequence[Batch]) -> dict[str, float]:
         """Limits both gradient norms; a finite loss can still have a gradient that is not."""
         limit = self.settings.clip_grad if self.settings.clip_grad is not None else math.inf
-        norms = {
-            name: nn.utils.clip_grad_norm_(parameters, limit)
-            for name, parameters in (("generator", self._adapters), ("heads", self._heads))
-        }
-        self._require_finite({f"gradient of {name}": norm for name, norm in norms.items()})
+        norms = {}
+        for name, parameters in (("generator", self._adapters), ("heads", self._heads)):
+            norms[name] = float(nn.utils.clip_grad_norm_(parameters, limit))
+            if not math.isfinite(norms[name]):
+                seen = [name for batch in pairs for name in batch.names]
+                raise NonFiniteLoss(self.step + 1, f"gradient of {name}", norms[name], seen)
+        return {f"grad/{name}": value for name, value in norms.items()}
 
-    def _backward(
-        self, x_lq: Tensor, x_hq: Tensor, rng: torch.Generator, share: float
-    ) -> dict[str, float]:
-        """Adds the gradients of L_G to the adapters and of L_D to the heads (Eqs. 13 and 15)."""
-        s = self.settings
-        uses_gan = s.losses.get("gan", 0) > 0
-        outputs, fake, real = self._forward(x_lq, x_hq, rng)
-        terms = losses.generator_terms(outputs, s.losses)
-        total = losses.weighted_sum(terms, s.losses)
-        self._require_finite({**terms, "generator": total})
-        (total * share).backward()
-        if uses_gan:
-            # The features of x_sr do not depend on the heads, so those of the G step serve here.
-            judged = [self.discriminator([f.detach() for f in maps]) for maps in (fake, real)]
-            heads = losses.discriminator_terms(judged[0], judged[1], s.real_label)
-            loss = s.losses["gan"] * torch.stack(list(heads.values())).sum()
-            self._require_finite(heads)
-            (loss * share).backward()
-            terms |= heads
-        return {name: float(v.detach()) for name, v in {**terms, "generator": total}.items()}
+    @contextmanager
+    def result(self) -> Iterator[Generator]:
+        """Inside, the adapters are what the training gives: their average, if one is kept.
 
-    def _forward(
-        self, x_lq: Tensor, x_hq: Tensor, rng: torch.Generator
-    ) -> tuple[losses.Outputs, list[Tensor], list[Tensor]]:
-        """The generator's outputs and the plain features of x_sr and x_hq."""
-        weights = self.settings.losses
-        pooled, uses_gan = weights.get("dv3cd", 0) > 0, weights.get("gan", 0) > 0
-        z_hq, z_t = self.generator.targets(x_hq, rng)
-        x_sr, z_lq = self.generator(x_lq, rng)
-        fake: list[Tensor] = []
-        real: list[Tensor] = []
-        pooled_sr: list[Tensor] = []
-        pooled_hq: list[Tensor] = []
-        if pooled or uses_gan:
-            fake, pooled_sr = self.features.plain_and_pooled(x_sr, pooled)
-            with torch.no_grad():
-                real, pooled_hq = self.features.plain_and_pooled(x_hq, pooled)
-        with _frozen(self.discriminator):  # Eq. 12 moves the generator alone
-            logits = self.discriminator(fake) if uses_gan else []
-        outputs = losses.Outputs(
-            x_sr=x_sr, x_hq=x_hq, z_lq=z_lq, z_hq=z_hq, z_t=z_t, logits=logits,
-            pooled_sr=pooled_sr, pooled_hq=pooled_hq, real_label=self.settings.real_label,
-        )  # fmt: skip
-        return outputs, fake, real
+        The generator computes in the precision of the training.
+        """
+        average = self._average.in_place() if self._average else nullcontext()
+        with average, self._objective.arithmetic():
+            yield self.generator
 
-    def _require_finite(self, terms: Mapping[str, Tensor]) -> None:
-        for name, value in terms.items():
-            if not torch.isfinite(value):
-                raise NonFiniteLoss(
-                    f"step {self.step + 1}: the term {name!r} is {value.item()}; nothing was "
-                    "updated. Lower train.lr or the weight of this term, or train in fp32"
-                )
+    def adapters(self) -> list[Tensor]:
+        """A copy of the adapters' weights on the CPU."""
+        return [p.detach().cpu().clone() for p in self._adapters]
+
+    def set_adapters(self, values: Sequence[Tensor]) -> None:
+        """Takes the weights that `adapters` gave."""
+        with torch.no_grad():
+            for parameter, value in zip(self._adapters, values, strict=True):
+                parameter.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `update` changes."""
+        """Everything that `update` changes; its randomness depends on the step alone."""
         return {
             "step": self.step,
             "adapters": [p.detach() for p in self._adapters],
             "heads": self.discriminator.state_dict(),
             "optimisers": [o.state_dict() for o in self._optimisers],
+            "average": self._average.state_dict() if self._average else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues where `state_dict` was taken."""
-        with torch.no_grad():
-            for parameter, value in zip(self._adapters, state["adapters"], strict=True):
-                parameter.copy_(value)
+        self.set_adapters(state["adapters"])
         self.discriminator.load_state_dict(state["heads"])
         for optimiser, value in zip(self._optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(value)
+        if self._average:
+            self._average.load_state_dict(state["average"])
         self.step = state["step"]
 
 
 def fit(trainer: Trainer, pairs: Pairs, workers: int = 0) -> Iterator[dict[str, float]]:
     """Runs the steps that are left and yields the terms of each, with its number as `step`."""
-    s, device = trainer.settings, trainer.features.mean.device
+    s, who = trainer.settings, trainer.processes
+    share = s.share(who.count)
     first, last = trainer.step * s.accumulate, s.steps * s.accumulate
-    group: list[Pair] = []
-    for x_lq, x_hq in batches(pairs, s.batch, first, last, workers):
-        group.append((x_lq.to(device), x_hq.to(device)))
-        if len(group) == s.accumulate:
+    numbers = range(first + who.rank, last, who.count)
+    group: list[Batch] = []
+    for x_lq, x_hq, names in batches(pairs, s.batch, numbers, workers):
+        x_lq, x_hq = (x.to(trainer.device, non_blocking=True) for x in (x_lq, x_hq))
+        group.append(Batch(x_lq, x_hq, names))
+        if len(group) == share:
             terms = trainer.update(group)
             group = []
             yield {"step": trainer.step, **terms}
 
 
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Inside, gradients pass through `module` and none is added to its parameters."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"Pairs of this batch: {', '.join(names[:5])}{more}."

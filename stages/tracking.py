@@ -237,6 +237,12 @@ class Live:
                 self._waiting.clear()
                 self._sent = time.monotonic()
 
+    def picture(self, path: Path, folder: str) -> None:
+        """Put an image file into a folder of the run."""
+        if self._client is not None and self.run_id is not None:
+            with self._guarded():
+                self._client.log_artifact(self.run_id, str(path), folder)
+
     def close(self, status: str) -> None:
         """Send what waits and end the run as FINISHED, FAILED or KILLED."""
         self._flush()

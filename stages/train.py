@@ -1,28 +1,50 @@
 """Stage `train`: one run => runs/<run>/model (adapters and card), runs/<run>/train (history).
 
 Checkpoints are in $DVC_ROOT/work/<hash of all inputs>: a killed run continues exactly, and a run
-with other inputs never meets them.
+with other inputs never meets them. OMGSR_LAUNCH holds options of `accelerate launch` for several
+GPUs or machines (stages/run.sh); the result does not depend on their number.
 """
 
 import os
 import shutil
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from tqdm import tqdm
 
-from omgsr import backbones, config, features, files, images, manifest, previews, runs, workdir
+from omgsr import (
+    backbones,
+    config,
+    features,
+    files,
+    images,
+    manifest,
+    memory,
+    metrics,
+    perceptual,
+    previews,
+    runs,
+    validation,
+    workdir,
+)
 from omgsr.checkpoint import CheckpointError
 from omgsr.datasets import Pairs
 from omgsr.generator import Generator
+from omgsr.manifest import Row
+from omgsr.processes import Processes
 from omgsr.session import Session, fingerprint
 from omgsr.training import NonFiniteLoss, Settings, Trainer, fit
 from stages import tracking
 
 FOUNDATION = Path("foundation")
+SHOWN = 6
+"""Pairs of a preview sheet."""
 
 
 def card(settings: config.Config, variant: str, resolved: dict[str, Any]) -> dict[str, Any]:
@@ -37,6 +59,7 @@ def card(settings: config.Config, variant: str, resolved: dict[str, Any]) -> dic
         "encoder_rank": plan.encoder_rank,
         "unet_rank": plan.unet_rank,
         "steps": plan.steps,
+        "ema": plan.ema,
         "prompt": settings.foundation.prompt,
         "seed": settings.seed,
         "scale": settings.data.scale,
@@ -44,53 +67,99 @@ def card(settings: config.Config, variant: str, resolved: dict[str, Any]) -> dic
     }
 
 
-def trainer(settings: config.Config, about: dict[str, Any]) -> Trainer:
-    """Fresh adapters and heads on the foundation."""
+def trainer(settings: config.Config, about: dict[str, Any], processes: Processes) -> Trainer:
+    """Fresh adapters and heads on the foundation, on this process' device."""
     generator = Generator(backbones.load(FOUNDATION), about["t"], about["latent"])
     generator.add_adapters(about["encoder_rank"], about["unet_rank"], about["seed"])
-    plan = settings.train
-    chosen = Settings(
-        losses=about["losses"], steps=plan.steps, batch=plan.batch, accumulate=plan.accumulate,
-        lr=plan.lr, lr_schedule=plan.lr_schedule, weight_decay=plan.weight_decay,
-        clip_grad=plan.clip_grad, real_label=plan.real_label, seed=settings.seed,
-    )  # fmt: skip
-    return Trainer(generator, features.load(FOUNDATION / "features"), chosen)
+    network = features.load(FOUNDATION / "features")
+    plan = asdict(settings.train) | {"losses": about["losses"], "seed": settings.seed}
+    chosen = Settings(**{field.name: plan[field.name] for field in fields(Settings)})
+    device = processes.device
+    memory.place(generator, network, device, chosen.precision, chosen.gradient_checkpointing)
+    lpips = perceptual.load(device) if chosen.losses.get("lpips") else None
+    return Trainer(generator, network, chosen, processes, lpips)
 
 
-def train(session: Session, pairs: Pairs, plan: config.Train, log: tracking.Live) -> None:
+def validator(plan: config.Train, held: Sequence[Row], scale: int) -> validation.Validator | None:
+    """The validation that the profile asks for; metrics without weights are named and left out."""
+    if plan.validation is None:
+        return None
+    loaded, missing = metrics.load_all(plan.validation.metrics)
+    if plan.final in missing:
+        raise ValueError(f"train.final: {missing[plan.final]}; or set train.final to last")
+    for reason in missing.values():
+        print(f"train: validation goes on without {reason}", file=sys.stderr)
+    return validation.Validator(manifest.spread(held, plan.validation.pairs), scale, loaded)
+
+
+def train(session: Session, pairs: Pairs, shown: Pairs, plan: config.Train, log: Any) -> None:
     """Runs the steps that are left with a bar, live curves and preview sheets."""
-    shown = previews.fixed(pairs, 6)
-    state = session.trainer
-    with tqdm(total=plan.steps, initial=state.step, desc="train", unit="step") as bar:
+    state, main = session.trainer, session.trainer.processes.main
+    grid = previews.fixed(shown, SHOWN)
+    start = {"total": plan.steps, "initial": state.step}
+    with tqdm(**start, desc="train", unit="step", disable=not main) as bar:
         for terms in session.follow(fit(state, pairs, plan.num_workers)):
             bar.set_postfix(loss=f"{terms['generator']:.3f}", refresh=False)
             bar.update()
-            log(state.step, {f"train/{name}": v for name, v in terms.items() if name != "step"})
+            if not main:
+                continue
+            log(state.step, {_shown(name): v for name, v in terms.items() if name != "step"})
             if state.step % plan.preview_every == 0 or state.step == plan.steps:
-                sheet = previews.sheet(state.generator, *shown)
-                images.write_png(session.work / "previews" / f"step-{state.step:06d}.png", sheet)
+                with state.result() as generator:
+                    sheet = previews.sheet(generator, *grid)
+                path = session.work / "previews" / f"step-{state.step:06d}.png"
+                images.write_png(path, sheet)
+                log.picture(path, "previews")
+                log(state.step, {"memory_gib": memory.peak_gib(state.device)})
+
+
+def _shown(name: str) -> str:
+    return name if "/" in name else f"train/{name}"
+
+
+def publish(session: Session, out: Path, about: dict[str, Any], times: dict[str, Any]) -> None:
+    """The outputs of the stage, once all steps are done."""
+    shutil.rmtree(out / "train", ignore_errors=True)
+    runs.save(session.trainer.generator, out / "model", {**about, **session.finish()})
+    session.write_history(out / "train" / "history.csv")
+    shutil.copytree(session.work / "previews", out / "train" / "previews")
+    peak = memory.peak_gib(session.trainer.device)
+    files.write_json(out / "train" / "run.json", {**times, "peak_memory_gib": round(peak, 3)})
 
 
 def main(variant: str, timestep: str) -> None:
     """`variant` at `timestep`, both as in the sweep."""
     settings, run = config.load(), f"{variant}-{timestep}"
-    out, plan = Path("runs") / run, settings.train
+    out, plan, processes = Path("runs") / run, settings.train, Processes(accelerator=Accelerator())
     about = card(settings, variant, files.read_json(out / "t.json"))
-    rows = manifest.read("data/pairs/train.csv")
+    rows, held = manifest.read("data/pairs/train.csv"), list[Row]()
     key = fingerprint({**about, **asdict(plan)}, rows)
+    if plan.validation:
+        rows, held = validation.hold_out(rows, plan.validation.images)
     work = Path(os.environ.get("DVC_ROOT", ".")).resolve() / "work" / f"train-{key}"
     started = time.time()
     tags = {"omgsr.work": key, "omgsr.run": run}
-    with workdir.exclusive(work), tracking.live(run, {**about, **asdict(plan)}, tags) as log:
-        session = Session(trainer(settings, about), work, plan.checkpoint_every, plan.log_every)
-        train(session, Pairs(rows, about["scale"], plan.crop, settings.seed), plan, log)
-        shutil.rmtree(out / "train", ignore_errors=True)
-        runs.save(session.trainer.generator, out / "model", about)
-        session.write_history(out / "train" / "history.csv")
-        shutil.copytree(work / "previews", out / "train" / "previews")
-        times = {"start": started, "end": time.time(), "seconds": time.time() - started}
-        files.write_json(out / "train" / "run.json", {"mlflow_run_id": log.run_id, **times})
-        shutil.rmtree(work)
+    with ExitStack() as stack:
+        log = None
+        if processes.main:
+            stack.enter_context(workdir.exclusive(work))
+            log = stack.enter_context(tracking.live(run, {**about, **asdict(plan)}, tags))
+        processes.wait()  # nobody reads a checkpoint before the folder is this run's
+        state = trainer(settings, about, processes)
+        session = Session(
+            trainer=state, work=work, checkpoint_every=plan.checkpoint_every,
+            log_every=plan.log_every, final=plan.final,
+            validate=validator(plan, held, about["scale"]) if processes.main else None,
+            validate_every=plan.validation.every if plan.validation else 1,
+        )  # fmt: skip
+        pairs = Pairs(rows, about["scale"], plan.crop, settings.seed)
+        shown = Pairs(held or rows, about["scale"], None, settings.seed, flip=False)
+        train(session, pairs, shown, plan, log)
+        if processes.main and log is not None:
+            times = {"start": started, "end": time.time(), "seconds": time.time() - started}
+            publish(session, out, about, {"mlflow_run_id": log.run_id, **times})
+            shutil.rmtree(work)
+    processes.close()
 
 
 if __name__ == "__main__":

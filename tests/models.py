@@ -19,6 +19,7 @@ from torch import Tensor
 
 from omgsr import backbones, features, foundation, images
 from omgsr.backbones.base import Backbone
+from omgsr.datasets import Batch
 from omgsr.features import Features
 from omgsr.generator import Generator
 from omgsr.manifest import Row
@@ -83,7 +84,7 @@ def section(**changes: Any) -> Foundation:
     """Configuration of a shipped foundation."""
     values: dict[str, Any] = {
         "backbone": "sd", "source": "shipped", "path": None, "revision": None, "prompt": "",
-        "features": FeaturesSection(name="convnext_atto", path=None), "training": None,
+        "timestep_origin": 0, "features": FeaturesSection(name="convnext_atto", path=None), "training": None,
     }  # fmt: skip
     return Foundation(**(values | changes))
 
@@ -140,6 +141,11 @@ def trainer(folder: Path, latent: str = "mode", trained: float = 0.0, **changes:
     """A fresh trainer; `changes` are fields of Settings."""
     made = generator(folder, latent=latent, trained=trained)
     return Trainer(made, feature_network(folder), settings(**changes))
+
+
+def batch(seed: int = 0, count: int = 2, side: int = 32) -> Batch:
+    """`pair` as a training step takes it, with names."""
+    return Batch(*pair(seed, count, side), [f"image{seed}_{i}" for i in range(count)])
 
 
 def pair(seed: int = 0, batch: int = 2, side: int = 32) -> tuple[Tensor, Tensor]:

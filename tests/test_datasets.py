@@ -29,14 +29,15 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
 
 
 def drawn(pairs: Pairs, first: int, last: int, workers: int = 0) -> list[list[torch.Tensor]]:
-    return list(batches(pairs, 2, first, last, workers))
+    return list(batches(pairs, 2, range(first, last), workers))
 
 
 @pytest.mark.parametrize("crop", [None, 16, 32])
 def test_lq_and_hq_show_the_same_place(rows: list[Row], crop: int | None) -> None:
     pairs, flipped, places = Pairs(rows, 4, crop, seed=0), 0, set()
     for position in range(40):
-        x_lq, x_hq = pairs[position, 1]
+        x_lq, x_hq, name = pairs[position, 1]
+        assert name == rows[1].name
         assert x_lq.shape == x_hq.shape == (3, crop or 48, crop or 48)
         hq = images.to_array(x_hq)
         lq = hq[::4, ::4]
@@ -75,15 +76,15 @@ def test_an_item_depends_on_its_position_and_the_seed(rows: list[Row]) -> None:
 def test_any_part_of_the_order_is_that_part_of_the_whole(
     count: int, batch: int, first: int, more: int
 ) -> None:
-    whole = list(_Order(count, batch, 0, first + more, seed=5))
-    part = _Order(count, batch, first, first + more, seed=5)
+    whole = list(_Order(count, batch, range(first + more), seed=5))
+    part = _Order(count, batch, range(first, first + more), seed=5)
     assert list(part) == whole[first:]
     assert len(part) == more
 
 
 @given(count=st.integers(1, 12), epochs=st.integers(1, 4))
 def test_every_epoch_shows_every_row_once(count: int, epochs: int) -> None:
-    items = [item for group in _Order(count, 1, 0, count * epochs, seed=0) for item in group]
+    items = [item for group in _Order(count, 1, range(count * epochs), seed=0) for item in group]
     assert [position for position, _ in items] == list(range(count * epochs))
     for epoch in range(epochs):
         rows = [index for _, index in items[epoch * count : (epoch + 1) * count]]
@@ -92,11 +93,23 @@ def test_every_epoch_shows_every_row_once(count: int, epochs: int) -> None:
 
 def test_epochs_and_seeds_differ_in_order() -> None:
     first, second = (
-        [item[1] for [item] in _Order(20, 1, start, start + 20, seed=0)] for start in (0, 20)
+        [item[1] for [item] in _Order(20, 1, range(start, start + 20), seed=0)] for start in (0, 20)
     )
-    other = [item[1] for [item] in _Order(20, 1, 0, 20, seed=1)]
+    other = [item[1] for [item] in _Order(20, 1, range(20), seed=1)]
     assert first != second
     assert first != other
+
+
+@given(count=st.integers(1, 30), processes=st.integers(1, 4), steps=st.integers(1, 6))
+def test_processes_share_the_batches_of_one(count: int, processes: int, steps: int) -> None:
+    """Every process gets its own pairs, and together they are those of a single process."""
+    alone = list(_Order(count, 2, range(processes * steps), seed=0))
+    shares = [
+        list(_Order(count, 2, range(rank, processes * steps, processes), seed=0))
+        for rank in range(processes)
+    ]
+    together = [share[step] for step in range(steps) for share in shares]
+    assert together == alone
 
 
 def test_the_number_of_workers_does_not_matter(rows: list[Row]) -> None:

@@ -29,7 +29,8 @@ def start(tiny: Path, work: Path, **changes: Any) -> Session:
     """A new process in all but name: fresh models, another state of the global generators."""
     torch.manual_seed(int.from_bytes(os.urandom(2), "big"))
     plan = {"steps": 5, "batch": 1, "accumulate": 2, "clip_grad": 1.0, "lr_schedule": "cosine"}
-    return Session(models.trainer(tiny, **(plan | changes)), work, checkpoint_every=2, log_every=1)
+    trainer = models.trainer(tiny, **(plan | changes))
+    return Session(trainer=trainer, work=work, checkpoint_every=2, log_every=1)
 
 
 def run(session: Session, rows: list[Row], until: int = 99, crop: int | None = 16) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from omgsr import losses, seeding
-from omgsr.datasets import Pairs
+from omgsr.datasets import Batch, Pairs
 from omgsr.training import NonFiniteLoss, Trainer, fit
 from tests import models
 from tests.models import WEIGHTS
@@ -24,7 +24,8 @@ def latent_and_noise(trainer: Trainer, x_hq: Tensor) -> tuple[Tensor, Tensor]:
     encoder = backbone.vae.encoder.unload()  # a bare copy, for good
     moments = backbone.vae.quant_conv(encoder(x_hq))
     z_hq = (moments.chunk(2, dim=1)[0] - backbone.shift) * backbone.scale
-    eps = torch.randn(z_hq.shape, generator=seeding.torch_rng(0, "noise", 0))
+    rngs = [seeding.torch_rng(0, "noise", 0, place) for place in range(len(z_hq))]
+    eps = torch.stack([torch.randn(z_hq.shape[1:], generator=rng) for rng in rngs])
     return z_hq.detach(), eps
 
 
@@ -76,7 +77,7 @@ def test_generator_gradient_is_that_of_eq_13_and_the_heads_that_of_eq_15(tiny: P
     expected_heads = gradients(eq_15, heads)
     both = float(eq_15.detach()) / WEIGHTS["gan"]
 
-    terms = trainer.update([pair])
+    terms = trainer.update([Batch(*pair)])
     assert_close([p.grad for p in adapters], expected)
     assert_close([p.grad for p in heads], expected_heads)
     for name, value in values.items():
@@ -89,10 +90,10 @@ def test_generator_gradient_is_that_of_eq_13_and_the_heads_that_of_eq_15(tiny: P
 def test_the_second_step_carries_no_gradient_of_the_first(tiny: Path) -> None:
     trainer = models.trainer(tiny, trained=0.1, lr=1e-12)  # does not move, so both are equal
     for seed in (5, 0):
-        trainer.update([models.pair(seed)])
+        trainer.update([models.batch(seed)])
     fresh = models.trainer(tiny, trained=0.1, lr=1e-12)
     fresh.step = 1  # the noise of the second step
-    fresh.update([models.pair(0)])
+    fresh.update([models.batch(0)])
     for one, two in ((trainer._adapters, fresh._adapters), (trainer._heads, fresh._heads)):
         assert_close([p.grad for p in one], [p.grad for p in two if p.grad is not None])
 
@@ -109,7 +110,7 @@ def all_weights(trainer: Trainer) -> dict[str, Tensor]:
 def test_only_adapters_and_heads_move_and_all_of_them_do(tiny: Path) -> None:
     trainer = models.trainer(tiny, trained=0.1)
     before = all_weights(trainer)
-    trainer.update([models.pair()])
+    trainer.update([models.batch()])
     after = all_weights(trainer)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     wanted = {name for name in before if "lora_" in name or name.startswith("d.heads")}
@@ -122,7 +123,7 @@ def test_targets_use_the_plain_encoder_after_training_too(tiny: Path) -> None:
     _, x_hq = models.pair()
     expected, _ = trainer.generator.targets(x_hq)
     for _ in range(2):
-        trainer.update([models.pair()])
+        trainer.update([models.batch()])
     torch.testing.assert_close(trainer.generator.targets(x_hq)[0], expected)
     torch.testing.assert_close(expected, models.backbone(tiny).encode(x_hq).detach())
 
@@ -131,8 +132,8 @@ def test_accumulating_two_batches_of_one_is_one_batch_of_two(tiny: Path) -> None
     """All terms are means over the batch, so shares of 1/2 add up to the same gradient."""
     x_lq, x_hq = models.pair()
     together, apart = (models.trainer(tiny, trained=0.1) for _ in range(2))
-    one = together.update([(x_lq, x_hq)])
-    two = apart.update([(x_lq[:1], x_hq[:1]), (x_lq[1:], x_hq[1:])])
+    one = together.update([Batch(x_lq, x_hq)])
+    two = apart.update([Batch(x_lq[:1], x_hq[:1]), Batch(x_lq[1:], x_hq[1:])])
     assert two == pytest.approx(one, rel=1e-4)
     for a, b in ((together._adapters, apart._adapters), (together._heads, apart._heads)):
         assert_close([p.grad for p in b], [p.grad for p in a if p.grad is not None])
@@ -142,7 +143,7 @@ def test_accumulating_two_batches_of_one_is_one_batch_of_two(tiny: Path) -> None
 def test_without_gan_the_heads_stay_as_they_are(tiny: Path, losses: dict[str, float]) -> None:
     trainer = models.trainer(tiny, losses=losses)
     before = {k: v.clone() for k, v in trainer.discriminator.state_dict().items()}
-    terms = trainer.update([models.pair()])
+    terms = trainer.update([models.batch()])
     after = trainer.discriminator.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert set(terms) == {name for name, weight in losses.items() if weight} | {"generator"}
@@ -152,7 +153,7 @@ def test_without_gan_the_heads_stay_as_they_are(tiny: Path, losses: dict[str, fl
 def test_a_loss_moves_the_part_it_looks_at(tiny: Path, name: str) -> None:
     """The latent losses stop at the encoder; the image losses reach the denoiser too."""
     trainer = models.trainer(tiny, trained=0.1, losses={name: 1.0})
-    trainer.update([models.pair()])
+    trainer.update([models.batch()])
     backbone = trainer.generator.backbone
     encoder, denoiser = (
         [p for p in part.parameters() if p.grad is not None]
@@ -181,7 +182,7 @@ def assert_equal(a: Any, b: Any) -> None:
         assert a == b
 
 
-def broken(part: str, trainer: Trainer, pair: tuple[Tensor, Tensor]) -> str:
+def broken(part: str, trainer: Trainer, pair: Batch) -> str:
     """Makes one thing NaN; returns the term that must be named."""
     with torch.no_grad():
         if part == "hq":
@@ -198,12 +199,12 @@ def broken(part: str, trainer: Trainer, pair: tuple[Tensor, Tensor]) -> str:
 def test_a_non_finite_value_stops_before_anything_moves(tiny: Path, part: str) -> None:
     """In the second batch of the second step, so that the optimisers have a state to lose."""
     trainer = models.trainer(tiny, trained=0.1)
-    trainer.update([models.pair(0), models.pair(1)])
-    bad = models.pair(3)
+    trainer.update([models.batch(0), models.batch(1)])
+    bad = models.batch(3)
     name = broken(part, trainer, bad)
     before = state_of(trainer)
     with pytest.raises(NonFiniteLoss, match=f"step 2: the term '{name}' is (nan|inf)"):
-        trainer.update([models.pair(2), bad])
+        trainer.update([models.batch(2), bad])
     after = trainer.state_dict()
     if part == "head":  # NaN is not equal to itself
         before["heads"] = after["heads"] = {}
@@ -214,13 +215,13 @@ def test_a_non_finite_value_stops_before_anything_moves(tiny: Path, part: str) -
 def test_only_one_loss_is_named_when_it_alone_is_not_finite(tiny: Path) -> None:
     trainer = models.trainer(tiny, losses={"lrr": 1.0, "l1": 1e39})  # the weighted sum overflows
     with pytest.raises(NonFiniteLoss, match="step 1: the term 'generator' is inf"):
-        trainer.update([models.pair()])
+        trainer.update([models.batch()])
 
 
 def test_clipping_limits_the_norm_of_each_network(tiny: Path) -> None:
     free, clipped = (models.trainer(tiny, trained=0.1, clip_grad=c) for c in (None, 0.01))
     for trainer in (free, clipped):
-        trainer.update([models.pair()])
+        trainer.update([models.batch()])
     for one, two in ((free._adapters, clipped._adapters), (free._heads, clipped._heads)):
         long, short = (
             torch.cat([p.grad.flatten() for p in x if p.grad is not None]) for x in (one, two)
@@ -245,13 +246,13 @@ def test_a_step_does_not_depend_on_the_global_generator(tiny: Path) -> None:
     results = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        results.append(models.trainer(tiny, latent="sample").update([models.pair()]))
+        results.append(models.trainer(tiny, latent="sample").update([models.batch()]))
     assert results[0] == results[1]
 
 
 def test_the_noise_differs_from_step_to_step(tiny: Path) -> None:
     trainer = models.trainer(tiny, losses={"lrr": 1.0}, lr=1e-12)
-    first, second = (trainer.update([models.pair()])["lrr"] for _ in range(2))
+    first, second = (trainer.update([models.batch()])["lrr"] for _ in range(2))
     assert first != pytest.approx(second, rel=1e-6)
 
 
@@ -262,7 +263,7 @@ def test_one_pair_can_be_learnt_by_heart(tiny: Path) -> None:
         x_hq, _ = models.generator(tiny, seed=1, trained=0.15)(x_lq)
     plan = {"losses": {"l1": 1.0}, "steps": 120, "lr": 2e-2, "lr_schedule": "cosine"}
     trainer = models.trainer(tiny, weight_decay=0.0, **plan)
-    values = [trainer.update([(x_lq, x_hq)])["l1"] for _ in range(120)]
+    values = [trainer.update([Batch(x_lq, x_hq)])["l1"] for _ in range(120)]
     assert values[0] > 0.2
     assert values[-1] < 0.05 * values[0]
 
@@ -280,5 +281,5 @@ def test_cosine_schedule_falls_from_lr_to_zero(tiny: Path) -> None:
     assert rates == pytest.approx([0.5, 0.426776695, 0.25, 0.073223305, 0.0])
     trainer.step = 4  # the rate is 0: an update moves nothing
     before = [p.detach().clone() for p in trainer.generator.adapter_parameters()]
-    trainer.update([models.pair()])
+    trainer.update([models.batch()])
     assert all(map(torch.equal, before, trainer.generator.adapter_parameters()))

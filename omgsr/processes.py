@@ -1,0 +1,70 @@
+"""The processes that train one model together; alone there is one, and nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """Ranks of one training, each with its own share of every optimiser step's pairs.
+
+    Gradients are averaged here, after the last backward pass of a step, and not inside a wrapper's
+    forward: whatever way a gradient took, through the encoder alone or the whole generator, it is
+    averaged, and no collective runs inside accumulation.
+    """
+
+    accelerator: Accelerator | None = None
+    """None trains alone."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        return self.accelerator.process_index if self.accelerator else 0
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.accelerator.num_processes if self.accelerator else 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.accelerator.device if self.accelerator else torch.device("cpu")
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the processes, the same in all of them."""
+        if self.accelerator is None or self.count == 1:
+            return values
+        return self.accelerator.reduce(values, reduction="mean")
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replaces every gradient by its mean over the processes, in one message."""
+        if self.count == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if gradients:
+            flat = self.mean(torch.cat([g.flatten() for g in gradients]))
+            parts = flat.split([g.numel() for g in gradients])
+            for gradient, mean in zip(gradients, parts, strict=True):
+                gradient.copy_(mean.view_as(gradient))
+
+    def close(self) -> None:
+        """Ends the connections between the processes."""
+        if self.accelerator is not None:
+            self.accelerator.end_training()
+
+    def wait(self) -> None:
+        """Returns when all processes are here."""
+        if self.accelerator is not None:
+            self.accelerator.wait_for_everyone()
