@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from omgsr import catalogue
 from omgsr._build import ConfigError as ConfigError
 from omgsr._build import convert, unknown
 from omgsr._checks import check_disjoint, check_names, check_references
@@ -88,7 +89,8 @@ class Config:
             if folder.path is None
         ]
         if self.foundation.source in ("folder", "hub") and self.foundation.path is None:
-            found.append(("foundation.path", self.foundation.obtain))
+            obtain = self.foundation.obtain or catalogue.obtain(self.foundation.backbone)
+            found.append(("foundation.path", obtain))
         return tuple(found)
 
     def require_ready(self) -> None:

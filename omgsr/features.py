@@ -9,7 +9,9 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
+from timm.models.convnext import ConvNeXtStage
 from torch import Tensor, nn
 
 from omgsr import files
@@ -43,23 +45,33 @@ class Features(nn.Module):
         return self.plain_and_pooled(x)[0]
 
     def plain_and_pooled(
-        self, x: Tensor, pooled: bool = False
+        self, x: Tensor, pooled: bool = False, plain: bool = True
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """F^1..F^3 and, if `pooled`, L^0..L^3 of images in [-1, 1] (Eqs. 8 and 10).
+        """F^1..F^3 if `plain` and L^0..L^3 if `pooled`, of images in [-1, 1] (Eqs. 8 and 10).
 
         Level 1 before pooling is the same for both and is computed once. L^0 is the image in
         [0, 1]: around zero, the means of Eq. 11 would change sign and their ratio would jump.
         """
         unit = (x + 1) / 2
         first = self.levels[0]((unit - self.mean) / self.std)
-        plain, chain = [first], [unit]
-        for level in self.levels[1:]:
-            plain.append(level(plain[-1]))
+        maps, chain = [first], [unit]
+        if plain:
+            for level in self.levels[1:]:
+                maps.append(level(maps[-1]))
         if pooled:
             chain.append(l2_pool(first))
             for level in self.levels[1:]:
                 chain.append(l2_pool(level(chain[-1])))
-        return plain, chain if pooled else []
+        return maps if plain else [], chain if pooled else []
+
+    def checkpointing(self, on: bool) -> None:
+        """Whether blocks compute their activations again for the gradient instead of keeping them.
+
+        Without a gradient it makes no difference.
+        """
+        for module in self.modules():
+            if isinstance(module, ConvNeXtStage):
+                module.grad_checkpointing = on
 
     def train(self, mode: bool = True) -> Features:
         """Stays in evaluation mode: the features are frozen."""
@@ -74,41 +86,38 @@ def l2_pool(x: Tensor) -> Tensor:
     return (F.conv2d(x.square(), window, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
 
 
+def prune(model: Any) -> Any:
+    """A timm ConvNeXt without what comes after the third stage, changed in place."""
+    model.prune_intermediate_layers(list(range(LEVELS)))
+    return model
+
+
 def load(folder: Path) -> Features:
     """Reads features/config.json (architecture, arguments, mean, std) and model.safetensors."""
     config = files.read_json(folder / "config.json")
-    model = timm.create_model(config["architecture"], num_classes=0, **config["arguments"])
-    model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    # `meta`: no memory for what lies behind the third stage, at any time.
+    arguments = {"num_classes": 0, "device": "meta", **config["arguments"]}
+    model = prune(timm.create_model(config["architecture"], **arguments))
+    with safe_open(folder / "model.safetensors", "pt") as stored:
+        # Copied, since a tensor may else be the file itself, which DVC can replace.
+        state = {k: stored.get_tensor(k).to(torch.float32, copy=True) for k in model.state_dict()}
+    model.load_state_dict(state, strict=True, assign=True)
     return Features(model, tuple(config["mean"]), tuple(config["std"]))
 
 
 def save(model: nn.Module, folder: Path, config: dict[str, object]) -> None:
-    """Writes what `load` reads; in half precision, since the weights stay frozen."""
+    """Writes what `load` reads of a network trained here; in half precision, to be shipped."""
+    kept = ("stem.", *(f"stages.{i}." for i in range(LEVELS)))
+    state = {k: v.half().contiguous() for k, v in model.state_dict().items() if k.startswith(kept)}
+    write(state, folder, config)
+
+
+def write(state: dict[str, Tensor], folder: Path, config: dict[str, object]) -> None:
+    """Writes weights as they are, with the configuration that `load` builds the network from."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.half().contiguous() for k, v in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
+    with files.atomic(folder / "model.safetensors") as temporary:
+        save_file(state, temporary)
     files.write_json(folder / "config.json", config)
-
-
-def fetch(name: str, path: str | None, folder: Path) -> None:
-    """Puts a pre-trained timm ConvNeXt into `folder`: from a safetensors file or from timm's hub.
-
-    Raises FileNotFoundError with what to download when neither can be had.
-    """
-    try:
-        overlay = {"file": path} if path else None
-        model = timm.create_model(
-            name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
-        )
-    except Exception as error:
-        raise FileNotFoundError(
-            f"foundation.features: the weights of timm model {name!r} could not be had from "
-            f"{path or 'the hub'} ({type(error).__name__}: {error}). Download model.safetensors of "
-            f"timm/{name} where there is a network and set foundation.features.path to it"
-        ) from error
-    data = timm.data.resolve_model_data_config(model)
-    config = {"architecture": name, "arguments": {}, "mean": data["mean"], "std": data["std"]}
-    save(model, folder, config)
 
 
 def describe(folder: Path) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The foundation folder: where the pre-trained model is, its one prompt, the feature network.
 
-foundation/foundation.json       backbone, source, path, revision, prompt, sha256
+foundation/foundation.json       backbone, source, path, revision, prompt, timestep origin, sha256
 foundation/prompt.safetensors    embedding of the prompt, so that no text encoder is loaded again
+foundation/prompt.json           what it was made from, if a text encoder made it
 foundation/features/             ConvNeXt of Dv3CD and the discriminator
 foundation/model/                weights, where they are small; else `path` says where they are
 """
@@ -19,13 +20,14 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from omgsr import features, files, pretraining, seeding
+from omgsr import catalogue, convnext, features, files, pretraining, prompt, seeding, weights
 from omgsr.dead_leaves import dead_leaves
 from omgsr.sections import Foundation, FoundationTraining
 
 Progress = Iterator[tuple[str, int, float]]
-_PARTS = ("vae", "unet", "scheduler", "tokenizer", "text_encoder")
-_WEIGHTS = ("vae/diffusion_pytorch_model", "unet/diffusion_pytorch_model")
+_CONFIGS = ("scheduler/scheduler_config.json", "vae/config.json", "unet/config.json")
+_NETWORKS = ("vae", "unet")
+_SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_encoder/model-*-of-*.safetensors"]
 
 
 def ship(out: Path, settings: Foundation) -> None:
@@ -33,7 +35,7 @@ def ship(out: Path, settings: Foundation) -> None:
     with as_file(resources("omgsr") / "assets" / "mini") as assets:
         for part in ("model", "features"):
             shutil.copytree(assets / part, out / part, dirs_exist_ok=True)
-        shutil.copyfile(assets / "prompt.safetensors", out / "prompt.safetensors")
+        shutil.copyfile(assets / prompt.EMBEDDING, out / prompt.EMBEDDING)
     write_card(out, Path("model"), settings)
 
 
@@ -70,14 +72,14 @@ def _train_networks(
 
     draws = rng("unet")
     unet = pretraining.small_unet()
-    prompt = torch.randn(pretraining.PROMPT_SHAPE)
+    embedding = torch.randn(pretraining.PROMPT_SHAPE)
     run = pretraining.train_unet(
-        unet, vae.float(), prompt, pool, draws, plan.unet_steps, plan.unet_batch, plan.unet_lr
+        unet, vae.float(), embedding, pool, draws, plan.unet_steps, plan.unet_batch, plan.unet_lr
     )
     yield from (("denoiser", *item) for item in run)
     unet.half().save_pretrained(out / "model" / "unet")
     pretraining.sd_scheduler().save_pretrained(out / "model" / "scheduler")
-    save_file({"prompt": prompt}, out / "prompt.safetensors")
+    save_file({"prompt": embedding}, out / prompt.EMBEDDING)
 
     draws = rng("features")
     convnext = pretraining.small_features()
@@ -88,18 +90,23 @@ def _train_networks(
     features.save(convnext, out / "features", pretraining.FEATURES)
 
 
-def link(out: Path, folder: Path, settings: Foundation) -> None:
+def link(out: Path, folder: Path, settings: Foundation, prompts: Path | None = None) -> None:
     """Describes a model that stays where it is: a local folder in the hub's layout.
 
-    The prompt is embedded once, with the model's own tokenizer and text encoder.
+    The prompt is embedded once, with the model's own tokenizer and text encoder, and kept in the
+    folder `prompts`. Raises FileNotFoundError or ValueError that says what is missing or wrong in
+    the model folder, and where to get it.
     """
+    obtain = settings.obtain or catalogue.obtain(settings.backbone)
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"foundation.path: {folder} is no folder; {settings.obtain or 'correct the path'}"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    save_file({"prompt": _embed(folder, settings.prompt)}, out / "prompt.safetensors")
-    features.fetch(settings.features.name, settings.features.path, out / "features")
+        raise FileNotFoundError(f"foundation.path: {folder} is no folder; {obtain}")
+    try:
+        _require_whole(folder)
+        catalogue.check(settings.backbone, folder)
+        prompt.write(folder, settings.prompt, out, prompts)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"foundation.path: {error}; {obtain}") from error
+    convnext.fetch(settings.features.name, settings.features.path, out / "features")
     write_card(out, folder.resolve(), settings)
 
 
@@ -112,20 +119,25 @@ def download(settings: Foundation) -> Path:
             snapshot_download(
                 str(settings.path),
                 revision=settings.revision,
-                allow_patterns=[f"{part}/*" for part in _PARTS],
-                ignore_patterns=["*.bin", "*.ckpt", "*.fp16.*", "*.msgpack"],
+                allow_patterns=[*catalogue.FILES, *_SHARDS],
             )
         )
-    except Exception as error:
+    except Exception as error:  # of many kinds: no network, no such id or revision, no access
         raise FileNotFoundError(
             f"foundation.path: {settings.path} at {settings.revision} could not be had from the "
-            f"hub ({type(error).__name__}: {error}). Download it elsewhere and set "
-            f"foundation.source: folder with its path. {settings.obtain}"
+            f"hub ({convnext.summary(error)}). Download it elsewhere and set foundation.source: "
+            f"folder; {settings.obtain or catalogue.obtain(settings.backbone)}"
         ) from error
 
 
 def write_card(out: Path, model: Path, settings: Foundation) -> None:
-    """foundation.json: what was resolved, with the sha256 of everything that is computed with."""
+    """foundation.json: what was resolved, with the sha256 of everything that is computed with.
+
+    Raises FileNotFoundError for a missing part of the model, ValueError when the model is not the
+    backbone of the settings.
+    """
+    digest = _sha256(out, out / model, settings.timestep_origin)
+    catalogue.check(settings.backbone, out / model)
     card = {
         "backbone": settings.backbone,
         "source": settings.source,
@@ -133,41 +145,35 @@ def write_card(out: Path, model: Path, settings: Foundation) -> None:
         "path": str(model),
         "revision": settings.revision,
         "prompt": settings.prompt,
+        "timestep_origin": settings.timestep_origin,
         "features": features.describe(out / "features"),
-        "sha256": _sha256(out, out / model),
+        "sha256": digest,
     }
     files.write_json(out / "foundation.json", card)
 
 
-def _sha256(out: Path, model: Path) -> str:
+def _require_whole(folder: Path) -> None:
+    """Refuses a model folder that lacks a configuration or the weights of a network."""
+    for name in _CONFIGS:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder / name} is missing; a model folder holds configurations and safetensors "
+                "weights"
+            )
+    for network in _NETWORKS:
+        weights.find(folder / network, "diffusion_pytorch_model")
+
+
+def _sha256(out: Path, model: Path, origin: int) -> str:
     """One hash over configurations (latent scale, schedule), prompt and weights, in this order."""
-    configs = ("scheduler/scheduler_config.json", "vae/config.json", "unet/config.json")
-    names = [*(model / name for name in configs), out / "prompt.safetensors"]
-    for stem in _WEIGHTS:
-        names += sorted(model.glob(f"{stem}*.safetensors")) or [model / f"{stem}.safetensors"]
+    _require_whole(model)
+    names = [*(model / name for name in _CONFIGS), out / prompt.EMBEDDING]
+    for network in _NETWORKS:
+        names += weights.find(model / network, "diffusion_pytorch_model")
     digest = hashlib.sha256()
     for path in names:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing; a model folder holds configurations and safetensors weights"
-            )
         with open(path, "rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
+    if origin:  # the same t is then another step: no run may be restored with the other origin
+        digest.update(f"timestep_origin {origin}".encode())
     return digest.hexdigest()
-
-
-@torch.inference_mode()
-def _embed(folder: Path, prompt: str) -> torch.Tensor:
-    """(1, tokens, width) from the folder's CLIP text encoder."""
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
-    tokens = tokenizer(
-        prompt,
-        padding="max_length",
-        max_length=tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    )
-    return encoder(tokens.input_ids)[0].float().contiguous()

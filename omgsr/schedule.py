@@ -3,6 +3,10 @@
     z_t = signal[t] * z_H + noise[t] * eps                                   Eqs. 1 and 16
 
 DDPM has signal = sqrt(alpha_bar), noise = sqrt(1 - alpha_bar); flow matching 1 - sigma and sigma.
+
+The paper counts from one: alpha_bar_t is the product of alpha_1 to alpha_t (Sec. 3.1), so t = 1 is
+the first step. Arrays and diffusers count from zero. `origin` says which of the two t means, and
+`index` is the one place where they meet.
 """
 
 from __future__ import annotations
@@ -26,8 +30,12 @@ class NoiseSchedule:
     """(T,) float64, in [0, 1), rising with t."""
     prediction: Prediction
     """What the denoiser gives; read from the checkpoint, never assumed."""
+    origin: int = 0
+    """Number of the first step: 1 as in the paper, 0 as in diffusers and the official code."""
 
     def __post_init__(self) -> None:
+        if self.origin not in (0, 1):
+            raise ValueError(f"origin: got {self.origin}, allowed: 0 or 1")
         if self.signal.shape != self.noise.shape or self.signal.ndim != 1:
             raise ValueError(
                 f"signal and noise must be two (T,) tensors, got {tuple(self.signal.shape)} and "
@@ -35,7 +43,7 @@ class NoiseSchedule:
             )
 
     @classmethod
-    def from_ddpm(cls, scheduler: DDPMScheduler) -> NoiseSchedule:
+    def from_ddpm(cls, scheduler: DDPMScheduler, origin: int = 0) -> NoiseSchedule:
         """The schedule of a diffusers DDPM scheduler: its alphas_cumprod and prediction_type."""
         prediction = scheduler.config.prediction_type
         if prediction not in ("epsilon", "v_prediction"):
@@ -44,13 +52,27 @@ class NoiseSchedule:
                 "supported are epsilon and v_prediction"
             )
         alpha_bar = scheduler.alphas_cumprod.double()
-        return cls(signal=alpha_bar.sqrt(), noise=(1 - alpha_bar).sqrt(), prediction=prediction)
+        signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        return cls(signal=signal, noise=noise, prediction=prediction, origin=origin)
+
+    @property
+    def last(self) -> int:
+        """The largest timestep: T - 1 counted from zero, T counted from one; the smallest is 1."""
+        return len(self.signal) - 1 + self.origin
+
+    def index(self, t: int) -> int:
+        """Where timestep t is in `signal` and `noise`, and what the denoiser is asked with.
+
+        Raises ValueError for a t outside 1..last; 0 is the clean image in either way of counting.
+        """
+        if not 1 <= t <= self.last:
+            raise ValueError(f"timestep {t} is outside 1..{self.last}")
+        return t - self.origin
 
     def coefficients(self, t: int) -> tuple[float, float]:
-        """(signal, noise) at timestep t in 1..T-1."""
-        if not 1 <= t < len(self.signal):
-            raise ValueError(f"timestep {t} is outside 1..{len(self.signal) - 1}")
-        return float(self.signal[t]), float(self.noise[t])
+        """(signal, noise) at timestep t in 1..last."""
+        i = self.index(t)
+        return float(self.signal[i]), float(self.noise[i])
 
     def add_noise(self, z: Tensor, eps: Tensor, t: int) -> Tensor:
         """z_t from a clean latent and noise of its shape (Eqs. 1 and 16)."""
@@ -72,6 +94,7 @@ class NoiseSchedule:
         return z_t - noise * output
 
     def snr(self) -> Tensor:
-        """signal^2 / noise^2 at t = 1..T-1, (T-1,): Eqs. 3 and 18 without E[z_H^2]."""
-        signal, noise = self.signal[1:], self.noise[1:]
+        """signal^2 / noise^2 at t = 1..last, (last,): Eqs. 3 and 18 without E[z_H^2]."""
+        first = self.index(1)
+        signal, noise = self.signal[first:], self.noise[first:]
         return signal.square() / noise.square()

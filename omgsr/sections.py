@@ -90,8 +90,8 @@ class FoundationTraining:
 class Foundation:
     """The pre-trained latent diffusion model."""
 
-    backbone: Literal["sd"]
-    """Family of the model."""
+    backbone: Literal["mini", "sd15", "sd21-base", "sd21-768", "sd"]
+    """Name of the model (omgsr/catalogue.py); `sd` is any other of its classes, unchecked."""
     source: Literal["shipped", "train", "folder", "hub"]
     """In the package, trained here, a local folder, or a hub id at a pinned revision."""
     path: str | None

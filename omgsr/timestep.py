@@ -27,7 +27,7 @@ class Result:
     """t* of a set of images."""
 
     t: int
-    """The timestep with the smallest mean gap, 1..T-1."""
+    """The timestep with the smallest mean gap, 1 to the schedule's last."""
     images: int
     """Number of images behind it."""
     low: int
@@ -56,13 +56,13 @@ def moments(z_hq: Tensor, z_lq: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def curve(power: Floats, error: Floats, snr: Floats) -> Floats:
-    """The mean gap of Eq. 5 at every timestep: (N,), (N,), (T-1,) => (T-1,)."""
+    """The mean gap of Eq. 5 at every timestep: (N,), (N,), (T,) => (T,)."""
     _check(power, error)
     return np.array([np.mean(power * np.abs(s - 1 / error)) for s in snr])
 
 
 def find(power: Floats, error: Floats, snr: Floats, bootstrap: int, seed: int) -> Result:
-    """t* with its interval from per-image moments (N,) and s_t for t = 1..T-1, falling.
+    """t* with its interval from per-image moments (N,) and s_t for t = 1..T, falling.
 
     `bootstrap` resamplings of the images give the interval; `seed` seeds them.
     Raises ValueError for an empty set, a zero or non-finite moment.
@@ -138,7 +138,7 @@ def _check(power: Floats, error: Floats) -> None:
 
 
 def snr_array(snr: Tensor) -> Floats:
-    """s_t as float64 NumPy, (T-1,); refuses a schedule whose SNR does not fall with t."""
+    """s_t of t = 1..T as float64 NumPy, (T,); refuses a schedule whose SNR does not fall with t."""
     if not torch.all(snr[1:] < snr[:-1]):
         raise ValueError("the schedule's signal-to-noise ratio must fall with t")
     return snr.double().cpu().numpy()

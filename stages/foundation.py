@@ -1,7 +1,13 @@
-"""Stage `foundation`: the pre-trained model => foundation/ (see omgsr/foundation.py)."""
+"""Stage `foundation`: the pre-trained model => foundation/ (see omgsr/foundation.py).
 
+Prompt embeddings are kept in $DVC_ROOT/work/prompts, because DVC deletes a stage's outputs before
+it runs: another timestep origin or feature network embeds nothing again.
+"""
+
+import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,19 +28,30 @@ def train(settings: config.Config) -> None:
             bar.update()
 
 
+def located(section: config.Foundation, root: Path) -> config.Foundation:
+    """The section with the path of its feature weights below `root`, as the user means it."""
+    if section.features.path is None:
+        return section
+    weights = replace(section.features, path=str(root / section.features.path))
+    return replace(section, features=weights)
+
+
 def main() -> None:
     """Resolves foundation.source."""
     settings = config.load()
-    source = settings.foundation.source
+    source, root = settings.foundation.source, Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    prompts = root / "work" / "prompts"
     shutil.rmtree(OUT, ignore_errors=True)
     if source == "shipped":
         foundation.ship(OUT, settings.foundation)
     elif source == "train":
         train(settings)
     elif source == "folder":
-        foundation.link(OUT, Path(settings.foundation.path or ""), settings.foundation)
+        folder = root / str(settings.foundation.path)
+        foundation.link(OUT, folder, located(settings.foundation, root), prompts)
     else:
-        foundation.link(OUT, foundation.download(settings.foundation), settings.foundation)
+        folder = foundation.download(settings.foundation)
+        foundation.link(OUT, folder, located(settings.foundation, root), prompts)
     print(f"foundation: {source}, {(OUT / 'foundation.json').resolve().parent.name}/ is ready")
 
 

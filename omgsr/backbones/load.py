@@ -8,7 +8,8 @@ from omgsr import files
 from omgsr.backbones.base import Backbone
 from omgsr.backbones.sd import StableDiffusion
 
-FAMILIES: dict[str, type[StableDiffusion]] = {"sd": StableDiffusion}
+# Which model of a family it is, the foundation stage has checked (omgsr/catalogue.py).
+FAMILIES = dict.fromkeys(("sd", "sd15", "sd21-base", "sd21-768", "mini"), StableDiffusion)
 
 
 def load(foundation: Path) -> Backbone:
@@ -19,4 +20,5 @@ def load(foundation: Path) -> Backbone:
         raise ValueError(
             f"{foundation}: backbone {card['backbone']!r} is unknown; known: {', '.join(FAMILIES)}"
         )
-    return family.from_folder(foundation, foundation / card["path"])
+    origin = card.get("timestep_origin", 0)  # cards of before it was a setting
+    return family.from_folder(foundation, foundation / card["path"], origin)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor
 
+from omgsr import weights
 from omgsr.backbones.base import Backbone
 from omgsr.schedule import NoiseSchedule
 
@@ -26,8 +28,11 @@ class StableDiffusion(Backbone):
     """AutoencoderKL + UNet2DConditionModel + DDPMScheduler in the hub's folder layout."""
 
     @classmethod
-    def from_folder(cls, foundation: Path, folder: Path) -> StableDiffusion:
+    def from_folder(cls, foundation: Path, folder: Path, origin: int) -> StableDiffusion:
         """Reads vae/, unet/ and scheduler/ in `folder`, prompt.safetensors in `foundation`.
+
+        Prediction type, noise schedule and latent scale are those of the checkpoint; `origin` is
+        the number of its first timestep.
 
         Raises FileNotFoundError naming the part that is missing.
         """
@@ -43,13 +48,13 @@ class StableDiffusion(Backbone):
                 f"{prompt_file} is missing; the foundation stage writes it: "
                 "run `dvc repro -f foundation`"
             )
-        vae = AutoencoderKL.from_pretrained(folder / "vae", local_files_only=True)
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True)
+        vae = _network(AutoencoderKL, folder / "vae")
+        unet = _network(UNet2DConditionModel, folder / "unet")
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
         return cls(
             vae=vae.float(),
             denoiser=unet.float(),
-            schedule=NoiseSchedule.from_ddpm(scheduler),
+            schedule=NoiseSchedule.from_ddpm(scheduler, origin),
             prompt=load_file(prompt_file)["prompt"].float(),
             shift=vae.config.shift_factor or 0.0,
             scale=vae.config.scaling_factor,
@@ -60,4 +65,20 @@ class StableDiffusion(Backbone):
     def predict(self, z_t: Tensor, t: int) -> Tensor:
         """UNet output at t under the one prompt (epsilon or v, as the schedule says)."""
         prompt = self.prompt.to(z_t.dtype).expand(len(z_t), -1, -1)
-        return self.denoiser(z_t, t, encoder_hidden_states=prompt).sample
+        step = self.schedule.index(t)
+        return self.denoiser(z_t, step, encoder_hidden_states=prompt).sample
+
+
+def _network(kind: Any, folder: Path) -> Any:
+    """A network of diffusers from its folder; a weight that is missing is never left random."""
+    weights.find(folder, "diffusion_pytorch_model")
+    network, report = kind.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    odd = [*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])]
+    if odd:
+        raise ValueError(
+            f"{folder}: its weights are not those of its config.json, which needs {odd[0]} and "
+            f"{len(odd) - 1} more; get the folder again"
+        )
+    return network
