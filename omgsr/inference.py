@@ -12,10 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omgsr import color, images, manifest, seeding
+from omgsr.backbones.base import Rng
 from omgsr.generator import Generator
 from omgsr.manifest import Row
 
 Image = NDArray[np.uint8]
+
+
+def merge(generator: Generator) -> Generator:
+    """Adds the adapters to the weights they belong to, W + s B A, and returns the generator.
+
+    The pictures stay the same to float rounding and take less time. For inference alone: there
+    are no adapters left to train, to switch off or to save.
+    """
+    vae = generator.backbone.vae
+    vae.encoder = vae.encoder.merge_and_unload()
+    generator.backbone.denoiser = generator.backbone.denoiser.merge_and_unload()
+    return generator
 
 
 def restore(
@@ -43,7 +56,7 @@ def restore_batch(
     """
     device = generator.backbone.shift.device
     x_lq = torch.stack([images.to_tensor(images.upscale(i, scale)) for i in batch]).to(device)
-    rngs = [seeding.torch_rng(seed, "restore", device=device) for _ in batch]
+    rngs: Rng = [seeding.torch_rng(seed, "restore") for _ in batch]  # on every device the same
     x_sr, _ = generator(pad(x_lq, generator.backbone.multiple), rngs)
     x_sr = x_sr[..., : x_lq.shape[2], : x_lq.shape[3]].clamp(-1, 1)
     return [images.to_array(x) for x in color.align(x_sr, x_lq, alignment)]

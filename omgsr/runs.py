@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omgsr import backbones, files, lora
+from omgsr import adapters, backbones, files, lora
 from omgsr._build import ConfigError, build
 from omgsr.backbones.base import Latent
 from omgsr.generator import Generator
@@ -48,6 +48,12 @@ class Card:
     """Upscaling factor."""
     foundation: dict[str, Any]
     """Backbone id, revision and hash, as in foundation.json."""
+    ema: float | None = None
+    """Decay of the average that the adapters are, or None."""
+    final: str = "last"
+    """Why these adapters: `last`, or the validation metric that was best at their step."""
+    final_step: int | None = None
+    """The step they are of."""
     adapters: dict[str, str]
     """sha256 of both adapter files."""
 
@@ -70,26 +76,73 @@ def read_card(folder: Path) -> Card:
         raise RunError(f"{error}; not a run card of this version, train again") from error
 
 
-def load(folder: Path, foundation: Path) -> tuple[Generator, Card]:
-    """The generator of a run on the foundation it was trained on, ready for inference.
+def load(folder: Path, foundation: Path, t: int | None = None) -> tuple[Generator, Card | None]:
+    """The generator of a run, or of released adapters, on `foundation`, ready for inference.
 
-    Raises RunError when the adapters or the foundation are not those of the card.
+    Adapters without a card, such as the official ones, need `t`: the index into the scheduler's
+    alphas_cumprod, counted from 0 whatever the foundation's timestep_origin is. Their latents are
+    modes, where the official code draws unseeded samples. A run has its t in its card, and `t` may
+    only confirm it. Raises RunError when adapters, foundation, card and `t` do not fit together.
     """
-    card = read_card(folder)
-    here = files.read_json(foundation / "foundation.json")
-    if here["sha256"] != card.foundation["sha256"]:
+    _require_adapters(folder)
+    description = files.read_json(foundation / "foundation.json")
+    card = read_card(folder) if (folder / CARD).exists() else None
+    if card is not None:
+        _check(card, folder, foundation, description["sha256"])
+    index, latent = _step(folder, card, t)
+    backbone = backbones.load(foundation)
+    backbone.vae.encoder = adapters.load(backbone.vae.encoder, folder / ENCODER)
+    backbone.denoiser = adapters.load(backbone.denoiser, folder / DENOISER)
+    generator = Generator(backbone, index + _origin(description), latent)
+    return generator.requires_grad_(False).eval(), card
+
+
+def _step(folder: Path, card: Card | None, index: int | None) -> tuple[int, Latent]:
+    """Index into the schedule, from 0, and kind of latent: the card's, or those without a card."""
+    if card is None:
+        if index is None:
+            raise RunError(
+                f"{folder}: no run card ({CARD}); give --timestep (OMGSR's released SD2.1-base "
+                "adapters: 273)"
+            )
+        return index, "mode"
+    trained = card.t - _origin(card.foundation)
+    if index not in (None, trained):
         raise RunError(
-            f"{folder}: trained on foundation {card.foundation['sha256'][:12]}, but {foundation} "
-            f"holds {here['sha256'][:12]}; use that foundation or run `dvc repro` to train anew"
+            f"{folder}: its card says timestep {card.t}, which is index {trained}; got index "
+            f"{index}: leave it out, a run is restored at the timestep it was trained at"
+        )
+    return trained, card.latent
+
+
+def _origin(description: Mapping[str, Any]) -> int:
+    """Number of the first timestep; what was written before it was a setting counts from 0."""
+    return int(description.get("timestep_origin", 0))
+
+
+def _require_adapters(folder: Path) -> None:
+    """Refuses a folder that is not a model, and names the one in it that is."""
+    if (folder / CARD).exists() or (folder / ENCODER).is_dir() or (folder / DENOISER).is_dir():
+        return
+    inside = folder / "model"
+    hint = f"; did you mean {inside}?" if (inside / CARD).exists() else ""
+    raise RunError(
+        f"{folder}: no model: it needs {ENCODER}/ and {DENOISER}/, as `dvc repro` and the official "
+        f"release write them{hint}"
+    )
+
+
+def _check(card: Card, folder: Path, foundation: Path, here: str) -> None:
+    """Refuses adapters or a foundation that are not those of the card."""
+    trained_on = card.foundation["sha256"]
+    if here != trained_on:
+        raise RunError(
+            f"{folder}: trained on foundation {trained_on[:12]}, but {foundation} "
+            f"holds {here[:12]}; use that foundation or run `dvc repro` to train anew"
         )
     for name, digest in _hashes(folder).items():
         if card.adapters.get(name) != digest:
             raise RunError(f"{folder / name}: not the adapter that the card describes; train again")
-    backbone = backbones.load(foundation)
-    backbone.vae.encoder = lora.load(backbone.vae.encoder, folder / ENCODER)
-    backbone.denoiser = lora.load(backbone.denoiser, folder / DENOISER)
-    generator = Generator(backbone, card.t, card.latent)
-    return generator.requires_grad_(False).eval(), card
 
 
 def _hashes(folder: Path) -> dict[str, str]:

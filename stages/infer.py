@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from omgsr import config, inference, manifest, runs
+from omgsr import config, device, inference, manifest, runs
 from omgsr.manifest import Row
 
 Restored = Iterator[tuple[Row, inference.Image]]
@@ -23,6 +23,7 @@ def main(run: str) -> None:
     generator = None
     if run not in settings.methods:
         generator, _ = runs.load(Path("runs") / run / "model", Path("foundation"))
+        generator = inference.merge(generator).to(device.pick())
 
     def restore(rows: Iterable[Row]) -> Restored:
         if generator is None:

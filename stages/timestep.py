@@ -7,7 +7,17 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from omgsr import backbones, config, encoding, files, manifest, plots, timestep, timestep_figure
+from omgsr import (
+    backbones,
+    config,
+    device,
+    encoding,
+    files,
+    manifest,
+    plots,
+    timestep,
+    timestep_figure,
+)
 
 OUT = Path("reports")
 
@@ -17,7 +27,7 @@ def main() -> None:
     settings = config.load()
     plan = settings.timestep
     rows = manifest.spread(manifest.read("data/pairs/train.csv"), plan.images)
-    backbone = backbones.load(Path("foundation"))
+    backbone = backbones.load(Path("foundation")).to(device.pick())
     snr = timestep.snr_array(backbone.schedule.snr())
     started = time.perf_counter()
     found = encoding.pair_moments(

@@ -70,6 +70,18 @@ def test_samples_depend_on_the_seed_alone(tiny: Path) -> None:
     assert (first != other).any()
 
 
+@pytest.mark.parametrize("how", ["adain", "none"])
+def test_merged_adapters_give_the_same_picture(tiny: Path, how: Alignment) -> None:
+    generator = models.generator(tiny, trained=0.1)
+    expected = inference.restore(generator, picture(9, 11), 4, how).astype(int)
+    merged = inference.merge(generator)
+    assert merged is generator
+    assert not [name for name, _ in merged.named_parameters() if "lora" in name]
+    out = inference.restore(merged, picture(9, 11), 4, how)
+    assert np.abs(out - expected).max() <= 1  # sums in another order, then rounding
+    assert (out != expected).mean() < 0.01
+
+
 def test_adain_gives_the_colours_of_the_upscaled_image(generator: Generator) -> None:
     lq = picture(16, 16) // 4 + 90  # mid grey, so that nothing is clipped
     wanted = images.upscale(lq, 4).astype(float)

@@ -1,0 +1,27 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+import torch
+
+NAMES = ("auto", "cuda", "cpu")
+
+
+def pick(name: str = "auto") -> torch.device:
+    """`auto` is CUDA where there is a device of it, else the CPU.
+
+    Raises ValueError for another name, and where `cuda` is asked for and absent.
+    """
+    if name not in NAMES:
+        raise ValueError(f"device: got {name!r}, allowed: {', '.join(NAMES)}")
+    if name == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if name == "auto":
+        return torch.device("cpu")
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    raise ValueError(
+        f"device: got 'cuda', but no CUDA device can be used here (torch {torch.__version__}, "
+        f"{built}); use auto or cpu, or look at what nvidia-smi says"
+    )
