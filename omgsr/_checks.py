@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -60,14 +61,18 @@ def check_disjoint(config: Config, file: str) -> None:
             images: Images | None = getattr(benchmark, part)
             if images is None:
                 continue
-            shared = sorted(set(trained.photographs) & set(images.photographs)) + sorted(
-                {f.path for f in trained.folders if f.path} & {f.path for f in images.folders}
-            )
+            shared = sorted(set(trained.photographs) & set(images.photographs))
+            shared += sorted(_paths(trained) & _paths(images))
             if shared:
                 raise ConfigError(
                     f"{file}: benchmarks.{name}.{part}: also in data.train: {', '.join(shared)}; "
                     "training and test images must be disjoint, take them out of one"
                 )
+
+
+def _paths(images: Images) -> set[str]:
+    # The data stage compares the files themselves; this finds the plain mistake before any work.
+    return {os.path.normpath(folder.path) for folder in images.folders if folder.path}
 
 
 def _check_crops(config: Config, file: str) -> None:

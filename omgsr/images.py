@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import threading
 import zlib
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from omgsr import files
 
@@ -25,6 +26,7 @@ MAX_PIXELS = 100_000_000
 # What Pillow's decoders raise on damaged files, read from its plugins.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 _SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I;16N"}
+_LATE = re.compile(rb"eXIf|Raw profile type|tiff:Orientation")
 _pillow = threading.Lock()
 
 
@@ -40,17 +42,19 @@ def read_rgb(path: Path | str) -> NDArray[np.uint8]:
     ImageError names a file that is missing, empty, damaged, animated, too large or without a
     defined 8-bit form.
     """
-    try:
-        with _open(path) as image:
-            _check(image, path)
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), image.format, path)
-    except ImageError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such image file") from error
-    except _DAMAGE as error:
-        raise ImageError(f"{path}: {_damage(path, error)}") from error
+    with _opened(path) as image:
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image), image.format, path)
+
+
+def read_size(path: Path | str) -> tuple[int, int]:
+    """Height and width of what `read_rgb` gives, pixels, without decoding the image.
+
+    The same files are refused, except those that are damaged after their header.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        return (width, height) if _lies(image, path) else (height, width)
 
 
 def write_png(path: Path | str, array: NDArray[np.uint8]) -> None:
@@ -118,6 +122,37 @@ def _to_rgb(image: Image.Image, kind: str | None, path: Path | str) -> NDArray[n
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Image.Image]:
+    """An image of which the header is read; whatever is wrong with it is an ImageError."""
+    try:
+        with _open(path) as image:
+            _check(image, path)
+            yield image
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such image file") from error
+    except _DAMAGE as error:
+        raise ImageError(f"{path}: {_damage(path, error)}") from error
+
+
+def _lies(image: Image.Image, path: Path | str) -> bool:
+    """Whether the orientation in the file exchanges height and width."""
+    if image.format == "PNG" and not _LATE.search(_tail(path)):
+        # The getexif of a PNG decodes all of it, as the orientation may come after the pixels.
+        exif = Image.Image.getexif(image)
+    else:
+        exif = image.getexif()
+    return exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+
+
+def _tail(path: Path | str) -> bytes:
+    with open(path, "rb") as handle:
+        handle.seek(max(0, os.path.getsize(path) - 2**16))
+        return handle.read()
 
 
 def _check(image: Image.Image, path: Path | str) -> None:

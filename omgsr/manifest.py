@@ -1,4 +1,4 @@
-"""Lists of images: rows (name, HQ, LQ, crop box) and their CSV."""
+"""Lists of images: rows (name, HQ, LQ, reduction, crop box), their CSV and their pixels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from omgsr import files, images
 
@@ -19,7 +20,7 @@ class ManifestError(ValueError):
     """A manifest that cannot be used; the message names the file and the line."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One image of a set. Paths are absolute or relative to the workspace; '' stands for absent."""
 
@@ -29,18 +30,22 @@ class Row:
     """Path of the high-quality image, '' where none exists."""
     lq: str = ""
     """Path of the low-quality image, '' before the `degrade` stage."""
+    resize: int = 0
+    """Shorter side that the HQ is reduced to before anything else, pixels; 0 leaves it."""
     top: int = 0
-    """First line of the crop, pixels of the HQ."""
+    """First line of the crop, pixels of the reduced HQ."""
     left: int = 0
-    """First column of the crop, pixels of the HQ."""
+    """First column of the crop, pixels of the reduced HQ."""
     height: int = 0
-    """Lines of the crop, pixels of the HQ; 0 is the whole image."""
+    """Lines of the crop, pixels of the reduced HQ; 0 is the whole image."""
     width: int = 0
-    """Columns of the crop, pixels of the HQ; 0 is the whole image."""
+    """Columns of the crop, pixels of the reduced HQ; 0 is the whole image."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-_NUMBERS = ("top", "left", "height", "width")
+_NUMBERS = ("resize", "top", "left", "height", "width")
+_LONGEST = 200
+"""Bytes of a name: files add endings to it, and most file systems end at 255."""
 
 
 def write(path: Path | str, rows: Iterable[Row]) -> None:
@@ -75,11 +80,34 @@ def spread(rows: Sequence[Row], count: int | None) -> list[Row]:
     return [rows[i * len(rows) // count] for i in range(count)]
 
 
-def load_hq(row: Row) -> NDArray[np.uint8]:
-    """The HQ crop of a row: uint8 (H, W, 3)."""
+def hq_size(row: Row) -> tuple[int, int]:
+    """Height and width of the reduced HQ before its crop, pixels, from the file's header."""
+    return reduced(images.read_size(row.hq), row.resize)
+
+
+def reduced(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Height and width with the shorter one reduced to `side`; smaller sizes and side 0 stay."""
+    shorter = min(size)
+    if not side or shorter <= side:
+        return size
+    height, width = (max(side, round(length * side / shorter)) for length in size)
+    return height, width
+
+
+def load_whole_hq(row: Row) -> NDArray[np.uint8]:
+    """The HQ image of a row without its crop, reduced by Lanczos: uint8 (H, W, 3)."""
     if not row.hq:
         raise ManifestError(f"{row.name}: has no HQ image; it belongs to an LQ-only set")
     image = images.read_rgb(row.hq)
+    height, width = reduced(image.shape[:2], row.resize)
+    if (height, width) == image.shape[:2]:
+        return image
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def load_hq(row: Row) -> NDArray[np.uint8]:
+    """The HQ crop of a row: uint8 (H, W, 3)."""
+    image = load_whole_hq(row)
     if not row.height and not row.width:
         return image
     bottom, right = row.top + row.height, row.left + row.width
@@ -111,9 +139,22 @@ def _parse(path: Path | str, number: int, record: dict[str, str]) -> Row:
 
 
 def _check_names(path: Path | str, names: list[str]) -> None:
-    bad = [name for name in names if not name or "/" in name or "\\" in name or name[0] == "."]
+    bad = [name for name in names if not _usable(name)]
     if bad:
-        raise ManifestError(f"{path}: {bad[0]!r} cannot name a file")
+        raise ManifestError(
+            f"{path}: {bad[0]!r} cannot name a file of ours; allowed: up to {_LONGEST} bytes of "
+            "UTF-8 without / or \\, the first of them no dot; rename the image"
+        )
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise ManifestError(f"{path}: names must be unique, repeated: {repeated[:5]}")
+
+
+def _usable(name: str) -> bool:
+    """Whether a file of this name stays in its folder."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:  # Linux has names that are no text
+        return False
+    strange = any(character in "/\\" or ord(character) < 32 for character in name)
+    return 0 < size <= _LONGEST and name[0] != "." and not strange

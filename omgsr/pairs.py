@@ -9,13 +9,15 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL
 import torch
 
-from omgsr import _basicsr, degradation, images, kernels, noise, presets, seeding
+from omgsr import _basicsr, degradation, images, kernels, manifest, noise, presets, seeding
 from omgsr.config import Config
 from omgsr.degradation import degrade
 from omgsr.manifest import Row
@@ -23,7 +25,7 @@ from omgsr.parallel import ordered_map
 from omgsr.presets import Preset
 
 Box = tuple[int, int, int, int]
-"""Top, left, height, width in pixels of the HQ."""
+"""Top, left, height, width in pixels of the reduced HQ."""
 
 
 class PairError(ValueError):
@@ -48,6 +50,8 @@ class Plan:
     """Random crops an image; 0 takes a centred grid of crops that do not overlap."""
     paired: bool = True
     """Whether the pairs name their HQ."""
+    skip_small: bool = False
+    """Whether images smaller than the crop give no pair instead of an error."""
 
 
 Job = tuple[Plan, Row]
@@ -59,6 +63,7 @@ def plans(config: Config, folder: str) -> dict[str, Plan | None]:
 
     def plan(name: str, preset: str, crop: int | None, random: int, paired: bool) -> Plan:
         return Plan(
+            skip_small=name == "train" and data.too_small == "skip",
             folder=f"{folder}/{name}/lq",
             preset=config.degradation[preset],
             scale=data.scale,
@@ -82,36 +87,56 @@ def make(
 ) -> Iterator[tuple[Plan, list[Row]]]:
     """The pairs of every job, in order; PNG `folder`/x.png goes to `work`/`folder`/x.png.
 
-    PNGs that exist in `work` are kept, so an interrupted run continues.
+    PNGs that exist in `work` are kept, so an interrupted run continues. An image that is skipped
+    has no pairs.
     """
-    by_job = [plan for plan, _ in jobs]
-    rows = [row for _, row in jobs]
-    made = ordered_map(make_one, by_job, rows, [work] * len(jobs), workers=workers)
+    by_job, rows = [plan for plan, _ in jobs], [row for _, row in jobs]
+    made = ordered_map(make_one, by_job, rows, repeat(work), workers=workers)
     yield from zip(by_job, made, strict=True)
 
 
 def make_one(plan: Plan, row: Row, work: Path) -> list[Row]:
-    """The pairs of one HQ image; a row that has its LQ already is left as it is."""
+    """The pairs of one HQ image; a row that has its LQ already is left as it is.
+
+    Where all PNGs exist, only the header of the HQ is read.
+    """
     if row.lq:
         return [row]
-    hq = images.read_rgb(row.hq)
-    pairs = []
-    for name, (top, left, height, width) in boxes(plan, row, hq.shape[:2]):
-        pair = replace(row, name=name, top=top, left=left, height=height, width=width)
-        pair = replace(pair, hq=row.hq if plan.paired else "", lq=f"{plan.folder}/{name}.png")
-        if not (work / pair.lq).exists():
-            crop = hq[top : top + height, left : left + width]
-            rng = seeding.rng(plan.seed, "degrade", name)
-            images.write_png(work / pair.lq, degrade(crop, plan.preset, rng, plan.scale))
-        pairs.append(pair)
+    size = manifest.hq_size(row)
+    if plan.skip_small and plan.crop is not None and min(size) < plan.crop:
+        return []
+    pairs = [_pair(plan, row, name, box) for name, box in boxes(plan, row, size)]
+    missing = [pair for pair in pairs if not (work / pair.lq).exists()]
+    if missing:
+        _degrade(plan, row, size, missing, work)
     return pairs
+
+
+def _pair(plan: Plan, row: Row, name: str, box: Box) -> Row:
+    top, left, height, width = box
+    pair = replace(row, name=name, top=top, left=left, height=height, width=width)
+    return replace(pair, hq=row.hq if plan.paired else "", lq=f"{plan.folder}/{name}.png")
+
+
+def _degrade(plan: Plan, row: Row, size: tuple[int, int], pairs: list[Row], work: Path) -> None:
+    """Writes the LQ images of these pairs of one HQ image."""
+    hq = manifest.load_whole_hq(row)
+    if hq.shape[:2] != size:
+        raise PairError(
+            f"{row.hq}: its header says {size}, its pixels {hq.shape[:2]}; save it anew"
+        )
+    for pair in pairs:
+        crop = hq[pair.top : pair.top + pair.height, pair.left : pair.left + pair.width]
+        rng = seeding.rng(plan.seed, "degrade", pair.name)
+        images.write_png(work / pair.lq, degrade(crop, plan.preset, rng, plan.scale))
 
 
 def boxes(plan: Plan, row: Row, size: tuple[int, int]) -> list[tuple[str, Box]]:
     """Name and crop box of every pair of an image of `size`.
 
-    An image smaller than the crop is an error: enlarging it would pass interpolated pixels off as
-    high quality, and padding is no box of the image.
+    An image smaller than the crop is an error, or is left out before (`skip_small`): enlarging it
+    would pass interpolated pixels off as high quality, and padding by reflection, as the official
+    code does, would train on mirrored edges.
     """
     if plan.crop is None:
         height, width = (side // plan.scale * plan.scale for side in size)
@@ -134,10 +159,11 @@ def fingerprint(jobs: Sequence[Job]) -> str:
     An HQ image counts by its size and time of change, as reading a data set twice takes hours.
     """
     code = hashlib.sha256()
-    for module in (_basicsr, degradation, images, kernels, noise, presets, seeding):
+    for module in (_basicsr, degradation, images, kernels, manifest, noise, presets, seeding):
         code.update(Path(str(module.__file__)).read_bytes())
     code.update(Path(__file__).read_bytes())
-    code.update(f"{cv2.__version__} {np.__version__} {torch.__version__}".encode())
+    for package in (cv2, np, PIL, torch):
+        code.update(f"{package.__name__} {package.__version__}".encode())
     for plan, row in jobs:
         stat = os.stat(row.hq) if row.hq and os.path.exists(row.hq) else None
         code.update(f"{plan}{row}{stat and (stat.st_size, stat.st_mtime_ns)}".encode())
@@ -160,5 +186,6 @@ def _grid_corners(crop: int, size: tuple[int, int]) -> list[tuple[int, int]]:
 def _too_small(row: Row, size: tuple[int, int], side: int, what: str) -> str:
     return (
         f"{row.hq}: {size[0]} x {size[1]} pixels, smaller than {what} ({side} x {side}); take the "
-        "image out of the set or lower the crop in configs/<profile>.yaml"
+        "image out of the set, lower the crop in configs/<profile>.yaml or, for the training set, "
+        "set data.too_small: skip (`omgsr data` counts them beforehand)"
     )

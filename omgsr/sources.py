@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from omgsr import images, photographs, seeding
+from omgsr import images, lists, photographs, seeding
 from omgsr.config import Benchmark, Config, Folder, Images
 from omgsr.dead_leaves import dead_leaves
 from omgsr.manifest import Row
@@ -20,6 +20,8 @@ TRAIN_SIDE = 256
 """Height and width of a dead-leaves image for training, pixels."""
 BENCHMARK_SIDES = (128, 256)
 """Smallest and largest side of a benchmark's dead-leaves images, pixels."""
+Named = dict[str, tuple[Path, int]]
+"""Name => (file, shorter side to reduce the image to; 0 leaves it)."""
 _ENDINGS = {"hq": ("_HR", "_x1"), "lq": ("_LR2", "_LR3", "_LR4", "_x2", "_x3", "_x4")}
 
 
@@ -53,25 +55,28 @@ def manifests(config: Config, folder: Path, root: Path) -> Iterator[tuple[str, l
     """(set name, rows) of the training set and of every benchmark.
 
     Packaged and generated images are written as PNG into `folder`; images of folders stay where
-    they are and are listed by absolute path. Relative folders count from `root`.
+    they are and are listed by absolute path. Relative folders count from `root`. A count that is
+    not the expected one, and a file that is trained on and tested on, are errors.
     """
     store = Store(folder=folder, root=root, seed=config.seed)
-    train = _images(store, config.data.train, "train", None)
-    yield "train", [Row(name=name, hq=str(path)) for name, path in train.items()]
+    train = _rows(_images(store, config.data.train, "train", None))
+    yield "train", train
+    trained = {row.hq for row in train}
     for name, benchmark in config.benchmarks.items():
-        yield name, _benchmark(store, name, benchmark, config.data.scale)
+        rows = _benchmark(store, name, benchmark, config.data.scale)
+        refuse_shared(trained, [path for row in rows for path in (row.hq, row.lq)], name)
+        yield name, rows
 
 
 def find(folder: Folder, root: Path) -> dict[str, Path]:
-    """Name => file of every image below a folder, sorted by path.
+    """Name => file of every image of a folder or a list, sorted by path; the first so many of it.
 
     A name is the path inside the folder without its suffix, with '__' for '/'. Files that would
     share a name (a.png and a.jpg) all keep their suffix (a.png, a.jpg).
     """
     if folder.path is None:
         raise SourceError("a folder's path is null; fill it in in configs/<profile>.yaml")
-    base = (root / Path(folder.path).expanduser()).absolute()
-    inside = [path.relative_to(base) for path in images.list_images(base)]
+    base, inside = lists.files((root / Path(folder.path).expanduser()).absolute())
     # Counted over the whole folder, so that `first` never changes the name of a file.
     shared = Counter(_flat(path.with_suffix("")) for path in inside)
     named: dict[str, Path] = {}
@@ -79,6 +84,30 @@ def find(folder: Folder, root: Path) -> dict[str, Path]:
         name = _flat(path.with_suffix(""))
         _add(named, _flat(path) if shared[name] > 1 else name, base / path)
     return named
+
+
+def require_expected(folder: Folder, found: Collection[Path]) -> None:
+    """Refuses another number of images than the folder is expected to give."""
+    if folder.expected is None or len(found) == folder.expected:
+        return
+    above = len({path.parent for path in found})
+    raise SourceError(
+        f"{folder.path}: got {len(found):,} images in {above:,} folder{'s' * (above > 1)}, "
+        f"expected {folder.expected:,}; often an archive is not unpacked to the end (LSDIR has 85 "
+        "sub-folders), or the path is one folder too deep or too high (FFHQ's 00000 is one of 70 "
+        "sub-folders); correct the path, or `expected` in configs/<profile>.yaml"
+    )
+
+
+def refuse_shared(trained: Collection[str], tested: Collection[str], name: str) -> None:
+    """Refuses files that are in the training set and in the benchmark of that name."""
+    shared = sorted({path for path in tested if path and path in trained})
+    if shared:
+        more = f" and {len(shared) - 3:,} more" if len(shared) > 3 else ""
+        raise SourceError(
+            f"benchmarks.{name}: {len(shared):,} images are also in data.train: "
+            f"{', '.join(shared[:3])}{more}; take them out of one"
+        )
 
 
 def match(lq: dict[str, Path], hq: dict[str, Path], where: str) -> dict[str, tuple[Path, Path]]:
@@ -102,16 +131,21 @@ def match(lq: dict[str, Path], hq: dict[str, Path], where: str) -> dict[str, tup
 
 def _benchmark(store: Store, name: str, benchmark: Benchmark, scale: int) -> list[Row]:
     hq = _images(store, benchmark.hq, name, scale) if benchmark.hq else {}
-    lq = _images(store, benchmark.lq, name, scale) if benchmark.lq else {}
-    if hq and lq:
-        pairs = match(lq, hq, f"benchmarks.{name}")
-        return [Row(name=key, hq=str(high), lq=str(low)) for key, (low, high) in pairs.items()]
-    rows = [Row(name=key, hq=str(path)) for key, path in hq.items()]
-    return rows + [Row(name=key, lq=str(path)) for key, path in lq.items()]
+    if benchmark.lq is None:
+        return _rows(hq)
+    lq = {key: path for key, (path, _) in _images(store, benchmark.lq, name, scale).items()}
+    if not hq:
+        return [Row(name=key, lq=str(path)) for key, path in lq.items()]
+    pairs = match(lq, {key: path for key, (path, _) in hq.items()}, f"benchmarks.{name}")
+    return [Row(name=key, hq=str(high), lq=str(low)) for key, (low, high) in pairs.items()]
 
 
-def _images(store: Store, source: Images, name: str, scale: int | None) -> dict[str, Path]:
-    """Name => file of every image of a source; `scale` None makes dead leaves for training."""
+def _rows(named: Named) -> list[Row]:
+    return [Row(name=name, hq=str(path), resize=side) for name, (path, side) in named.items()]
+
+
+def _images(store: Store, source: Images, name: str, scale: int | None) -> Named:
+    """Every image of a source; `scale` None makes dead leaves for training."""
     named: dict[str, Path] = {}
     for photo in source.photographs:
         path = store.png(photo, partial(_photograph, photo))
@@ -120,10 +154,14 @@ def _images(store: Store, source: Images, name: str, scale: int | None) -> dict[
         key = f"leaves_{index:03d}"
         path = store.png(f"{name}-{key}", partial(_leaves, store.seed, name, key, scale))
         _add(named, key, path)
+    sides = dict.fromkeys(named, 0)
     for folder in source.folders:
-        for key, path in find(folder, store.root).items():
+        found = find(folder, store.root)
+        require_expected(folder, found.values())
+        for key, path in found.items():
             _add(named, key, path)
-    return named
+            sides[key] = folder.resize or 0
+    return {key: (path, sides[key]) for key, path in named.items()}
 
 
 def _photograph(name: str) -> NDArray[np.uint8]:

@@ -28,8 +28,14 @@ def main() -> None:
     work = root / "work" / f"degrade-{pairs.fingerprint(jobs)}"
     with workdir.exclusive(work):
         bar = tqdm(pairs.make(jobs, work), total=len(jobs), desc="degrade", unit="image")
+        skipped = 0
         for plan, rows in bar:
             made[Path(plan.folder).parent.name] += rows
+            skipped += not rows
+        if skipped:
+            print(f"train: {skipped:,} images are smaller than the crop and were skipped")
+        if not made["train"]:
+            raise pairs.PairError("every image of data.train is smaller than data.crop; lower it")
         for name, rows in made.items():
             manifest.write(work / OUT / f"{name}.csv", rows)
         workdir.publish(work / OUT, OUT)
