@@ -1,4 +1,4 @@
-"""LoRA adapters of PEFT on any module: add, switch off, save, load."""
+"""LoRA adapters of PEFT on any module: add, switch off, save (adapters.py loads)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from omgsr import files
+
+# What every PEFT since 0.4 reads; versions before 0.14 refuse names that they do not know.
+_FIELDS = (
+    "auto_mapping", "base_model_name_or_path", "bias", "fan_in_fan_out", "inference_mode",
+    "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout",
+    "modules_to_save", "peft_type", "r", "revision", "target_modules", "task_type",
+)  # fmt: skip
 
 
 def add(module: nn.Module, rank: int, targets: tuple[str, ...], seed: int) -> PeftModel:
@@ -33,14 +40,6 @@ def add(module: nn.Module, rank: int, targets: tuple[str, ...], seed: int) -> Pe
         return get_peft_model(module, config)
 
 
-def load(module: nn.Module, folder: Path) -> PeftModel:
-    """Wraps `module` with the adapter saved in a PEFT folder (config JSON and safetensors)."""
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name} is missing; an adapter folder holds it")
-    return PeftModel.from_pretrained(module, folder, is_trainable=False)
-
-
 def save(module: PeftModel, folder: Path) -> None:
     """Writes the adapter as a PEFT folder, safetensors only; equal weights give equal bytes."""
     module.save_pretrained(folder, safe_serialization=True)
@@ -48,7 +47,8 @@ def save(module: PeftModel, folder: Path) -> None:
     config = files.read_json(folder / "adapter_config.json")
     # PEFT keeps the names in a set, whose order changes from process to process.
     config["target_modules"].sort()
-    files.write_json(folder / "adapter_config.json", config)
+    kept = {name: config[name] for name in _FIELDS}
+    files.write_json(folder / "adapter_config.json", kept)
 
 
 @contextmanager

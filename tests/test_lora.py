@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from omgsr import lora
+from omgsr import adapters, lora
 from omgsr.backbones.sd import DENOISER_TARGETS
 from tests import models
 
@@ -103,9 +103,8 @@ def test_disabled_takes_a_module_without_adapter(tiny: Path) -> None:
 def test_save_and_load_give_the_same_output(tiny: Path, tmp_path: Path) -> None:
     wrapped = moved(lora.add(encoder(tiny), 2, TARGETS, seed=0))
     lora.save(wrapped, tmp_path)
-    loaded = lora.load(encoder(tiny), tmp_path)
+    loaded = adapters.load(encoder(tiny), tmp_path)
     assert torch.equal(run(loaded), run(wrapped))
-    assert not any(p.requires_grad for p in loaded.parameters())
 
 
 def test_the_folder_is_what_peft_itself_reads(tiny: Path, tmp_path: Path) -> None:
@@ -131,8 +130,8 @@ def test_the_config_does_not_follow_the_hash_seed(tiny: Path, tmp_path: Path) ->
 def test_a_missing_file_is_named(tiny: Path, tmp_path: Path, name: str) -> None:
     lora.save(lora.add(encoder(tiny), 2, TARGETS, seed=0), tmp_path)
     (tmp_path / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
-        lora.load(encoder(tiny), tmp_path)
+    with pytest.raises(adapters.AdapterError, match=f"{name}: missing"):
+        adapters.load(encoder(tiny), tmp_path)
 
 
 def test_no_layer_of_the_names_is_refused(tiny: Path) -> None:
