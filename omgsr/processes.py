@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,6 +22,18 @@ class Processes:
 
     accelerator: Accelerator | None = None
     """None trains alone."""
+
+    @classmethod
+    def start(cls) -> Processes:
+        """Those that torchrun or `accelerate launch` has started, or this one alone."""
+        made = cls(accelerator=Accelerator(cpu=not torch.cuda.is_available()))
+        wanted = int(os.environ.get("WORLD_SIZE", "1"))
+        if made.count != wanted:
+            raise RuntimeError(
+                f"{wanted} processes were started, but accelerate found {made.count}: they would "
+                "train the same model side by side; see `accelerate env`"
+            )
+        return made
 
     @property
     def rank(self) -> int:

@@ -28,9 +28,9 @@ export HF_HUB_DISABLE_TELEMETRY=1
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
 stage=$1
 shift
-# Several GPUs or machines: the options of `accelerate launch`, split at blanks, for `train` alone.
+# Several GPUs or machines: torchrun's options, split at blanks, for `train` alone.
 if [ "$stage" = train ] && [ -n "${OMGSR_LAUNCH:-}" ]; then
     # shellcheck disable=SC2086
-    exec "$python" -m accelerate.commands.launch $OMGSR_LAUNCH -m "stages.$stage" "$@"
+    exec "$python" -m torch.distributed.run $OMGSR_LAUNCH -m "stages.$stage" "$@"
 fi
 exec "$python" -m "stages.$stage" "$@"

@@ -1,8 +1,8 @@
 """Stage `train`: one run => runs/<run>/model (adapters and card), runs/<run>/train (history).
 
 Checkpoints are in $DVC_ROOT/work/<hash of all inputs>: a killed run continues exactly, and a run
-with other inputs never meets them. OMGSR_LAUNCH holds options of `accelerate launch` for several
-GPUs or machines (stages/run.sh); the result does not depend on their number.
+with other inputs never meets them. OMGSR_LAUNCH holds options of torchrun for several GPUs or
+machines (stages/run.sh); the result does not depend on their number.
 """
 
 import os
@@ -15,7 +15,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from tqdm import tqdm
 
 from omgsr import (
@@ -130,7 +129,7 @@ def publish(session: Session, out: Path, about: dict[str, Any], times: dict[str,
 def main(variant: str, timestep: str) -> None:
     """`variant` at `timestep`, both as in the sweep."""
     settings, run = config.load(), f"{variant}-{timestep}"
-    out, plan, processes = Path("runs") / run, settings.train, Processes(accelerator=Accelerator())
+    out, plan, processes = Path("runs") / run, settings.train, Processes.start()
     about = card(settings, variant, files.read_json(out / "t.json"))
     rows, held = manifest.read("data/pairs/train.csv"), list[Row]()
     key = fingerprint({**about, **asdict(plan)}, rows)

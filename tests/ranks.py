@@ -1,0 +1,73 @@
+"""One of several processes of a training, started by torchrun from tests/test_processes.py.
+
+python -m torch.distributed.run --nproc_per_node 2 -m tests.ranks <mode> <foundation> <pairs> <out>
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omgsr.datasets import Pairs
+from omgsr.manifest import Row
+from omgsr.processes import Processes
+from omgsr.session import Session
+from omgsr.training import NonFiniteLoss, Trainer, fit
+from tests import models
+
+PLAN: dict[str, Any] = {"steps": 3, "batch": 1, "accumulate": 4, "gradient_norms_every": 2}
+
+
+def trainer(foundation: Path, processes: Processes, **changes: Any) -> Trainer:
+    """Of four passes a step, however many processes make them."""
+    made = models.trainer(foundation, trained=0.1, **(PLAN | changes))
+    return replace(made, processes=processes)
+
+
+def pairs(folder: Path) -> Pairs:
+    """Eight pairs, made by the test."""
+    rows = [
+        Row(name=f"image{i}", hq=f"{folder}/hq/image{i}.png", lq=f"{folder}/lq/image{i}.png")
+        for i in range(8)
+    ]
+    return Pairs(rows, scale=4, crop=16, seed=3)
+
+
+def seen(made: Trainer, data: Pairs) -> dict[str, Any]:
+    """Everything that is compared: terms and gradients of each step, and the final state."""
+    steps = []
+    for terms in fit(made, data):
+        gradients = [p.grad.clone() for p in made._adapters + made._heads if p.grad is not None]
+        steps.append({"terms": terms, "gradients": gradients})
+    return {"steps": steps, "state": made.state_dict()}
+
+
+def main(mode: str, foundation: Path, data: Path, out: Path) -> None:
+    """`train`, or `nan`: the second process meets a pair that is not finite."""
+    processes = Processes.start()
+    made = trainer(foundation, processes, ema=0.9)
+    if mode == "train":
+        torch.save(seen(made, pairs(data)), out / f"rank{processes.rank}.pt")
+    else:
+        session = Session(trainer=made, work=out, checkpoint_every=9, log_every=1)
+        given = models.batch(processes.rank, 1)
+        if processes.rank == 1:
+            given.x_hq[0, 0, 0, 0] = float("nan")
+
+        def steps() -> Any:
+            yield made.update([given, given])
+
+        try:
+            list(session.follow(steps()))
+        except NonFiniteLoss as error:
+            (out / f"said{processes.rank}.txt").write_text(f"{made.step} {error}")
+    processes.close()
+
+
+if __name__ == "__main__":
+    mode, *folders = sys.argv[1:]
+    main(mode, *map(Path, folders))
