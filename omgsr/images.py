@@ -141,6 +141,8 @@ def _opened(path: Path | str) -> Iterator[Image.Image]:
 
 def _lies(image: Image.Image, path: Path | str) -> bool:
     """Whether the orientation in the file exchanges height and width."""
+    if image.format == "TIFF":  # Pillow has exchanged them already
+        return False
     if image.format == "PNG" and not _LATE.search(_tail(path)):
         # The getexif of a PNG decodes all of it, as the orientation may come after the pixels.
         exif = Image.Image.getexif(image)

@@ -33,7 +33,7 @@ def main() -> None:
             made[Path(plan.folder).parent.name] += rows
             skipped += not rows
         if skipped:
-            print(f"train: {skipped:,} images are smaller than the crop and were skipped")
+            print(f"train: images smaller than the crop, skipped: {skipped:,}")
         if not made["train"]:
             raise pairs.PairError("every image of data.train is smaller than data.crop; lower it")
         for name, rows in made.items():

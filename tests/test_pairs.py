@@ -1,17 +1,20 @@
 """Pairs: crops, names, bytes that depend on nothing but (seed, name), kills, bad images."""
 
 import hashlib
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 from skimage import data
 
 from omgsr import config, images, manifest, pairs, parallel, seeding, workdir
@@ -146,6 +149,53 @@ def test_finished_files_are_kept(rows: list[Row], tmp_path: Path) -> None:
     assert others[0].exists()
 
 
+def test_finished_images_are_not_decoded_again(rows: list[Row], tmp_path: Path) -> None:
+    first = make_one(PLAN, rows[0], tmp_path)
+    file = Path(rows[0].hq)
+    file.write_bytes(file.read_bytes()[:200])  # the header is whole, the pixels are gone
+    assert make_one(PLAN, rows[0], tmp_path) == first
+    (tmp_path / first[1].lq).unlink()
+    with pytest.raises(images.ImageError, match="is damaged"):
+        make_one(PLAN, rows[0], tmp_path)
+
+
+def test_an_upright_photograph_lying_in_its_file(tmp_path: Path) -> None:
+    """The header's size is that of the upright image, so that a resume finds the same boxes."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(data.astronaut()[:64, :200]).save(tmp_path / "a.jpg", exif=exif)
+    plan, row = replace(PLAN, random=0), Row(name="a", hq=str(tmp_path / "a.jpg"))
+    made = make_one(plan, row, tmp_path)
+    assert [(pair.top, pair.left) for pair in made] == [(4, 0), (68, 0), (132, 0)]
+    assert make_one(plan, row, tmp_path) == made
+
+
+def test_pairs_of_a_reduced_image(rows: list[Row], tmp_path: Path) -> None:
+    row = replace(rows[0], resize=64)  # 90 x 131 => 64 x 93
+    pairs_ = make_one(PLAN, row, tmp_path)
+    assert {pair.top for pair in pairs_} == {0}
+    assert {pair.resize for pair in pairs_} == {64}
+    for pair in pairs_:
+        hq = manifest.load_hq(pair)
+        assert hq.shape == (64, 64, 3)
+        rng = seeding.rng(PLAN.seed, "degrade", pair.name)
+        lq = images.read_rgb(tmp_path / pair.lq)
+        np.testing.assert_array_equal(lq, degrade(hq, PLAN.preset, rng, PLAN.scale))
+    with pytest.raises(pairs.PairError, match="64 x 93 pixels, smaller than the crop"):
+        make_one(replace(PLAN, crop=68), row, tmp_path)
+
+
+def test_small_images_are_skipped_where_the_plan_says_so(rows: list[Row], tmp_path: Path) -> None:
+    plan = replace(PLAN, crop=92, skip_small=True)  # the heights are 90 to 94
+    found = [len(made) for _, made in make([(plan, row) for row in rows], tmp_path, workers=1)]
+    assert found == [0, 0, 3, 3, 3]
+    settings = config.load(ROOT, "mini")
+    assert {plan.skip_small for plan in pairs.plans(settings, "x").values() if plan} == {False}
+    skipping = replace(settings, data=replace(settings.data, too_small="skip"))
+    skips = {name: plan.skip_small for name, plan in pairs.plans(skipping, "x").items() if plan}
+    assert [name for name, skip in skips.items() if skip] == ["train"]
+
+
 def test_fingerprint_follows_everything_that_decides_the_bytes(rows: list[Row]) -> None:
     jobs = [(PLAN, row) for row in rows]
     first = fingerprint(jobs)
@@ -159,6 +209,33 @@ def test_fingerprint_follows_everything_that_decides_the_bytes(rows: list[Row]) 
     assert len({first, *map(fingerprint, others)}) == 4
     os.utime(file, (5, 5))
     assert fingerprint(jobs) != first
+
+
+def slowly(number: int) -> int:
+    """Later items are faster, so that the order of finishing is not that of the items."""
+    time.sleep(0.05 if number % 8 == 0 else 0)
+    if number == 70:
+        raise ValueError("seventy")
+    return number
+
+
+@pytest.mark.parametrize("run", [parallel.ordered_map, parallel.threaded_map])
+def test_results_come_in_order_and_items_are_taken_as_they_are_needed(
+    run: Callable[..., Iterator[int]],
+) -> None:
+    taken = []
+
+    def numbers() -> Iterator[int]:
+        for number in itertools.count():  # without an end: nothing may collect it
+            taken.append(number)
+            yield number
+
+    results = run(slowly, numbers(), workers=2)
+    assert list(itertools.islice(results, 60)) == list(range(60))
+    assert len(taken) <= 60 + 2 * parallel.AHEAD
+    with pytest.raises(ValueError, match="seventy"):
+        list(results)
+    assert len(taken) <= 71 + 2 * parallel.AHEAD
 
 
 def test_a_killed_worker_is_reported(tmp_path: Path) -> None:
@@ -263,6 +340,25 @@ def test_a_damaged_image_stops_the_stage(workspace: Path) -> None:
     assert last.startswith("degrade: data/source/images/train3.png: is damaged")
     assert "Traceback" not in errors
     assert not (workspace / "data/pairs").exists()
+
+
+def test_small_images_are_counted_by_the_stage(workspace: Path) -> None:
+    images.write_png(workspace / "data/source/images/train3.png", data.astronaut()[:95, :250])
+    stage = start(workspace)
+    _, errors = stage.communicate(timeout=240)
+    assert stage.returncode == 1
+    assert "train3.png: 95 x 250 pixels, smaller than the crop (96 x 96)" in errors
+    profile = workspace / "configs/mini.yaml"
+    profile.write_text(
+        profile.read_text().replace("  scale: 4\n", "  scale: 4\n  too_small: skip\n")
+    )
+    stage = start(workspace)
+    said, errors = stage.communicate(timeout=240)
+    assert stage.returncode == 0, errors
+    assert said == "train: images smaller than the crop, skipped: 1\n"
+    names = {row.name[:-3] for row in manifest.read(workspace / "data/pairs/train.csv")}
+    assert len(names) == 23
+    assert "train3" not in names
 
 
 def test_a_missing_manifest_stops_the_stage(workspace: Path) -> None:

@@ -162,6 +162,87 @@ def test_empty_and_missing_folders_are_named(tmp_path):
         sources.find(Folder(path=None), tmp_path)
 
 
+def test_a_list_gives_the_rows_of_its_folder(tmp_path):
+    names = ("0001000/0000001.png", "0001000/0000002.png", "0002000/0001001.png")
+    folder = touch(tmp_path / "HR/train", *names)
+    (tmp_path / "train.txt").write_text("".join(f"HR/train/{name}\n" for name in names[::-1]))
+    listed = run(settings(Images(folders=(Folder(path="train.txt"),))), tmp_path)["train"]
+    assert listed == run(settings(Images(folders=(folder,))), tmp_path)["train"]
+    assert [row.name for row in listed] == [
+        "0001000__0000001", "0001000__0000002", "0002000__0001001",
+    ]  # fmt: skip
+    first = sources.find(Folder(path="train.txt", first=1), tmp_path)
+    assert first == {"0001000__0000001": tmp_path / "HR/train/0001000/0000001.png"}
+
+
+def test_the_expected_number_of_images_is_taken(tmp_path):
+    folder = replace(touch(tmp_path / "set", "a/1.png", "a/2.png", "b/3.png"), expected=3)
+    assert len(run(settings(Images(folders=(folder,))), tmp_path)["train"]) == 3
+    two = replace(folder, first=2, expected=2)
+    assert len(run(settings(Images(folders=(two,))), tmp_path)["train"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "first", "message"),
+    [
+        (("a/1.png", "b/2.png"), None, r"got 2 images in 2 folders, expected 3; often an archive"),
+        (("a/1.png",), 3, r"got 1 images in 1 folder, expected 3"),
+        (("1.png", "2.png", "3.png", "4.png"), None, r"got 4 images in 1 folder, expected 3"),
+    ],
+)
+def test_another_number_of_images_is_refused(tmp_path, names, first, message):
+    folder = replace(touch(tmp_path / "set", *names), first=first, expected=3)
+    with pytest.raises(SourceError, match=f"set: {message}"):
+        run(settings(Images(folders=(folder,))), tmp_path)
+
+
+def test_the_rows_say_what_their_images_are_reduced_to(tmp_path):
+    small = replace(touch(tmp_path / "ffhq", "0.png"), resize=512)
+    folders = (touch(tmp_path / "lsdir", "1.png"), small)
+    rows = run(settings(Images(photographs=("camera",), folders=folders)), tmp_path)["train"]
+    assert {row.name: row.resize for row in rows} == {"camera": 0, "1": 0, "0": 512}
+    test = run(settings(Images(dead_leaves=1), one=made(Images(folders=(small,)))), tmp_path)
+    assert test["one"][0].resize == 512
+
+
+def test_a_file_in_the_training_set_and_a_benchmark_is_refused(tmp_path):
+    folder = touch(tmp_path / "all", "a.png", "test/b.png")
+    below = made(Images(folders=(Folder(path="all/test"),)))
+    with pytest.raises(
+        SourceError, match=r"benchmarks\.one: 1 images are also in .*all/test/b\.png"
+    ):
+        run(settings(Images(folders=(folder,)), one=below), tmp_path)
+    (tmp_path / "train.txt").write_text("all/a.png\n")
+    train = Images(folders=(Folder(path="train.txt"),))
+    assert len(run(settings(train, one=below), tmp_path)["one"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Images(folders=(Folder(path="a", first=5, expected=6),)),
+            r"folders\[0\]\.expected: got 6, allowed: at most `first` \(5\)",
+        ),
+        (
+            lambda: settings(Images(folders=(Folder(path="a", resize=64),))),
+            r"folders\[0\]\.resize: got 64, allowed: at least the crop \(96\)",
+        ),
+        (
+            lambda: replace(made(Images(folders=(Folder(path="a", resize=64),))), crop=128),
+            r"resize: got 64, allowed: at least the crop \(128\)",
+        ),
+        (
+            lambda: pairs(Folder(path="a", resize=64), Folder(path="b")),
+            "LQ images exist already: resize must be null",
+        ),
+    ],
+)
+def test_sets_that_contradict_themselves_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 @pytest.mark.parametrize(
     ("lq", "hq", "names"),
     [
