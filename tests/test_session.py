@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import torch
 
-from omgsr import checkpoint, lora
+from omgsr import checkpoint, files, lora
 from omgsr.checkpoint import CheckpointError
 from omgsr.datasets import Pairs
 from omgsr.manifest import Row
 from omgsr.session import Session, fingerprint
-from omgsr.training import fit
+from omgsr.training import NonFiniteLoss, fit
 from tests import models
 
 
@@ -175,3 +175,79 @@ def test_the_fingerprint_names_what_decides_the_bytes(tmp_path: Path) -> None:
     lq.write_bytes(lq.read_bytes() + b"\0")
     others.append(fingerprint(values, rows))
     assert len({first, *others}) == 6
+
+
+def scores_of(values: list[float]) -> Any:
+    """A validation that gives these values, one after the other."""
+    left = iter(values)
+    return lambda generator: {"val/psnr": next(left)}
+
+
+def test_validation_rows_and_the_last_step(tiny: Path, tmp_path: Path, rows: list[Row]) -> None:
+    session = start(tiny, tmp_path, gradient_norms_every=3)
+    session.log_every, session.validate_every = 100, 2
+    session.validate = scores_of([1.0, 2.0, 3.0])
+    run(session, rows)
+    session.write_history(tmp_path / "history.csv")
+    table = pd.read_csv(tmp_path / "history.csv").set_index("step")
+    assert table["val/psnr"].dropna().to_dict() == {2: 1.0, 4: 2.0, 5: 3.0}
+    assert table["grad/lrr"].dropna().index.tolist() == [3]
+    assert session.finish() == {"final": "last", "final_step": 5}
+
+
+@pytest.mark.parametrize("metric", ["psnr", "niqe"])
+@pytest.mark.parametrize("killed", [None, 5])
+def test_the_best_validation_gives_the_adapters(
+    tiny: Path, tmp_path: Path, rows: list[Row], metric: str, killed: int | None
+) -> None:
+    """Highest PSNR or lowest NIQE, also where the run was killed after its best step."""
+    seen: dict[int, list[torch.Tensor]] = {}
+    values = {2: 5.0, 4: 7.0, 5: 6.0} if metric == "psnr" else {2: 5.0, 4: 3.0, 5: 4.0}
+
+    def begin() -> Session:
+        session = start(tiny, tmp_path)
+        session.final, session.validate_every = metric, 2
+
+        def validate(generator: Any) -> dict[str, float]:
+            step = session.trainer.step
+            seen[step] = session.trainer.adapters()
+            return {f"val/{metric}": values[step]}
+
+        session.validate = validate
+        return session
+
+    session = begin()
+    if killed:
+        run(session, rows, until=killed)
+        session = begin()
+        assert session.trainer.step == 4
+        assert session.best is not None
+    run(session, rows)
+    assert session.finish() == {"final": metric, "final_step": 4}
+    assert all(map(torch.equal, session.trainer.adapters(), seen[4]))
+    assert not all(map(torch.equal, seen[4], seen[5]))
+
+
+def test_an_average_survives_a_kill(tiny: Path, tmp_path: Path, rows: list[Row]) -> None:
+    whole = start(tiny, tmp_path / "whole", ema=0.9)
+    run(whole, rows)
+    run(start(tiny, tmp_path / "cut", ema=0.9), rows, until=4)
+    again = start(tiny, tmp_path / "cut", ema=0.9)
+    run(again, rows)
+    raw = again.trainer.adapters()
+    for session in (whole, again):
+        session.finish()
+    assert all(map(torch.equal, whole.trainer.adapters(), again.trainer.adapters()))
+    assert not all(map(torch.equal, raw, again.trainer.adapters()))
+
+
+def test_the_pairs_of_a_loss_that_is_not_finite_are_saved(
+    tiny: Path, tmp_path: Path, rows: list[Row]
+) -> None:
+    session = start(tiny, tmp_path, losses={"l1": 1e39})
+    with pytest.raises(NonFiniteLoss):
+        run(session, rows)
+    saved = files.read_json(tmp_path / "non_finite-0.json")
+    assert saved["term"] == "generator"
+    assert saved["step"] == 1
+    assert saved["pairs"][0] in {row.name for row in rows}

@@ -283,3 +283,97 @@ def test_cosine_schedule_falls_from_lr_to_zero(tiny: Path) -> None:
     before = [p.detach().clone() for p in trainer.generator.adapter_parameters()]
     trainer.update([models.batch()])
     assert all(map(torch.equal, before, trainer.generator.adapter_parameters()))
+
+
+def plain_gradients(trainer: Trainer, x_lq: Tensor, x_hq: Tensor, fake_label: bool) -> list[Tensor]:
+    """Gradient of Eq. 12 (or of Eq. 15) in the heads, each from a pass of its own, with weight."""
+    name = "heads" if fake_label else "gan"
+    value = WEIGHTS["gan"] * plain_term(name, trainer, x_lq, x_hq)
+    return gradients(value, list(trainer.discriminator.parameters()))
+
+
+def test_leftover_adds_the_generators_gradient_to_the_heads(tiny: Path) -> None:
+    """The official code's accident (T2), as a setting: the heads get Eq. 12 plus Eq. 15."""
+    trainer = models.trainer(tiny, trained=0.1, head_gradient="leftover")
+    pair = models.pair()
+    own = plain_gradients(trainer, *pair, True)
+    other = plain_gradients(trainer, *pair, False)
+    assert max(float(g.abs().max()) for g in other) > 1e-4
+    trainer.update([Batch(*pair)])
+    assert_close([p.grad for p in trainer._heads], [a + b for a, b in zip(own, other, strict=True)])
+
+
+def test_with_leftover_a_fake_is_best_called_two_fifths(tiny: Path) -> None:
+    """Eq. 12 pulls a fake to 0.8 and Eq. 14 to 0: their sum is least at 0.4 (field.md, T2)."""
+    probability = torch.linspace(0.01, 0.99, 99)
+    logit = [torch.logit(probability).view(-1, 1, 1, 1)]
+    both = torch.stack([losses.gan([x[None]], 0.8) + losses.gan([x[None]], 0.0) for x in logit[0]])
+    assert float(probability[both.argmin()]) == pytest.approx(0.4)
+
+
+def test_clamp_ends_gradients_outside_the_range(tiny: Path) -> None:
+    """Where everything is outside, L1 moves nothing with the clamp and something without it."""
+    found = {}
+    for clamp in (False, True):
+        trainer = models.trainer(tiny, trained=0.1, losses={"l1": 1.0}, clamp=clamp)
+        decode = trainer.generator.backbone.decode
+        trainer.generator.backbone.decode = lambda z, d=decode: d(z) + 50  # type: ignore
+        terms = trainer.update([models.batch()])
+        found[clamp] = sum(float(p.grad.abs().sum()) for p in trainer._adapters if p.grad is not None)
+        assert (terms["l1"] > 40) == (not clamp)
+    assert found[True] == 0 < found[False]
+
+
+def test_gradient_norms_are_those_of_single_losses(tiny: Path) -> None:
+    trainer = models.trainer(tiny, trained=0.1, gradient_norms_every=2, lr=1e-12)
+    pair = models.pair()
+    assert not any(name.startswith("grad/") for name in trainer.update([Batch(*pair)]))
+    trainer.step = 1
+    terms = trainer.update([Batch(*pair)])
+    adapters = trainer.generator.adapter_parameters()
+    for name in ("gan", "dv3cd", "l1"):  # lrr has the noise of its step
+        single = gradients(WEIGHTS[name] * plain_term(name, trainer, *pair), adapters)
+        norm = float(torch.cat([g.flatten() for g in single]).norm())
+        assert terms[f"grad/{name}"] == pytest.approx(norm, rel=1e-3)
+    whole = torch.cat([p.grad.flatten() for p in adapters if p.grad is not None])
+    assert terms["grad/generator"] == pytest.approx(float(whole.norm()), rel=1e-4)
+    assert {"grad/lrr", "grad/heads"} < set(terms)
+
+
+def test_measuring_gradients_changes_nothing(tiny: Path) -> None:
+    plain, measured = (models.trainer(tiny, gradient_norms_every=n) for n in (None, 1))
+    for step in range(2):
+        for trainer in (plain, measured):
+            trainer.update([models.batch(step), models.batch(step + 9)])
+    assert all(map(torch.equal, plain.adapters(), measured.adapters()))
+
+
+@pytest.mark.parametrize("name", ["diffaugment", "spectral_norm"])
+def test_what_the_heads_see_or_are_can_be_changed(tiny: Path, name: str) -> None:
+    """Only the discriminator's terms change in the first step; the heads keep learning."""
+    plain, changed = models.trainer(tiny), models.trainer(tiny, **{name: True})
+    one, two = plain.update([models.batch()]), changed.update([models.batch()])
+    assert {k for k in one if one[k] != two[k]} == {"gan", "d_fake", "d_real", "generator"}
+    again = models.trainer(tiny, **{name: True})
+    assert again.update([models.batch()]) == two
+    assert all(p.grad is not None for p in changed.discriminator.parameters())
+
+
+def test_spectral_norm_makes_the_largest_singular_value_one(tiny: Path) -> None:
+    trainer = models.trainer(tiny, spectral_norm=True)
+    for _ in range(20):  # power iterations
+        trainer.update([models.batch()])
+    for head in trainer.discriminator.heads:
+        for module in head.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                largest = torch.linalg.matrix_norm(module.weight.flatten(1), 2)
+                assert float(largest.detach()) == pytest.approx(1, abs=0.2)  # u and v lag behind
+
+
+def test_a_loss_that_is_not_finite_names_its_pairs(tiny: Path) -> None:
+    trainer, bad = models.trainer(tiny), models.batch(7)
+    bad.x_lq[1] = float("inf")
+    with pytest.raises(NonFiniteLoss, match=r"Pairs of this batch: image7_0, image7_1\.") as caught:
+        trainer.update([models.batch(1), bad])
+    assert caught.value.names == ["image7_0", "image7_1"]
+    assert (caught.value.step, caught.value.term) == (1, "lrr")
