@@ -5,8 +5,8 @@
 Makes that many images in LSDIR's layout, lists them as the stage `data` does and degrades them as
 the stage `degrade` does, a quarter of them and then all, each in a process of its own; then all of
 them again, when everything is finished. Beside it stands a plain loop over some of the images. The
-bars: the memory of no process grows by a fifth from a quarter to all, and a resume takes less than a
-tenth of the time.
+bars: the memory of no process grows by a fifth from a quarter to all, and a resume takes less than
+a tenth of the time.
 """
 
 import json
