@@ -20,7 +20,6 @@ DINOV3 = tuple(f"convnext_{size}.dinov3_lvd1689m" for size in ("tiny", "small", 
 """The networks of the paper's Dv3CD and discriminator."""
 OTHER = "another network"
 Shapes = dict[str, torch.Size]
-_KEPT = ("stem.", *(f"stages.{i}." for i in range(features.LEVELS)))
 
 
 def fetch(name: str, path: str | None, folder: Path) -> None:
@@ -127,7 +126,7 @@ def _size(shapes: Shapes) -> str:
     """Channels and blocks of every stage: '96, 192, 384 channels, 3, 3, 9 blocks'."""
     stages = [
         [v[0] for k, v in shapes.items() if k.startswith(stage) and k.endswith("conv_dw.weight")]
-        for stage in _KEPT[1:]
+        for stage in features.KEPT[1:]
     ]
     if not all(stages):
         return "not the stages of a ConvNeXt"
@@ -142,4 +141,4 @@ def _named(shapes: Shapes) -> str:
 
 def _shapes(state: dict[str, Tensor]) -> Shapes:
     """Shape of every weight of the stem and the first three stages."""
-    return {key: value.shape for key, value in state.items() if key.startswith(_KEPT)}
+    return {key: value.shape for key, value in state.items() if key.startswith(features.KEPT)}

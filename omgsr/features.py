@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from omgsr import files
 
 LEVELS = 3
+KEPT = ("stem.", *(f"stages.{i}." for i in range(LEVELS)))
+"""How the names of timm's weights begin that these levels need."""
 
 
 class Features(nn.Module):
@@ -107,8 +109,7 @@ def load(folder: Path) -> Features:
 
 def save(model: nn.Module, folder: Path, config: dict[str, object]) -> None:
     """Writes what `load` reads of a network trained here; in half precision, to be shipped."""
-    kept = ("stem.", *(f"stages.{i}." for i in range(LEVELS)))
-    state = {k: v.half().contiguous() for k, v in model.state_dict().items() if k.startswith(kept)}
+    state = {k: v.half().contiguous() for k, v in model.state_dict().items() if k.startswith(KEPT)}
     write(state, folder, config)
 
 

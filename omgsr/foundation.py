@@ -32,6 +32,7 @@ _SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_encoder/model-*
 
 def ship(out: Path, settings: Foundation) -> None:
     """Copies the small model that the package carries (omgsr/assets/mini)."""
+    _require_no_prompt(settings)
     with as_file(resources("omgsr") / "assets" / "mini") as assets:
         for part in ("model", "features"):
             shutil.copytree(assets / part, out / part, dirs_exist_ok=True)
@@ -41,6 +42,7 @@ def ship(out: Path, settings: Foundation) -> None:
 
 def train(out: Path, photographs: list[np.ndarray], settings: Foundation, seed: int) -> Progress:
     """Trains the small model from random weights; yields (network, step, loss)."""
+    _require_no_prompt(settings)
     plan = settings.training
     if plan is None:
         raise ValueError("foundation.training is null, but source: train needs it")
@@ -55,6 +57,15 @@ def train(out: Path, photographs: list[np.ndarray], settings: Foundation, seed: 
     pool = pretraining.CropPool(photographs + leaves, plan.image_size)
     yield from _train_networks(out, pool, plan, seed)
     write_card(out, Path("model"), settings)
+
+
+def _require_no_prompt(settings: Foundation) -> None:
+    """Refuses a text that would have no effect: the small model has one fixed embedding."""
+    if settings.prompt:
+        raise ValueError(
+            f"foundation.prompt: got {settings.prompt!r}, but the small model has no text encoder "
+            'and one fixed prompt; set it to ""'
+        )
 
 
 def _train_networks(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -34,9 +35,9 @@ def write(model: Path, text: str, out: Path, cache: Path | None = None) -> None:
         with files.atomic(kept / EMBEDDING) as temporary:
             save_file({"prompt": embed(model, text)}, temporary)
     if kept != out:
-        out.mkdir(parents=True, exist_ok=True)
         for name in (ORIGIN, EMBEDDING):
-            shutil.copyfile(kept / name, out / name)
+            with files.atomic(out / name) as temporary:
+                shutil.copyfile(kept / name, temporary)
 
 
 @torch.inference_mode()
@@ -45,10 +46,11 @@ def embed(model: Path, text: str) -> torch.Tensor:
     from transformers import CLIPTextModel, CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer", local_files_only=True)
-    encoder, report = CLIPTextModel.from_pretrained(
+    loaded: Any = CLIPTextModel.from_pretrained(
         model / "text_encoder", local_files_only=True, use_safetensors=True, dtype=torch.float32,
         output_loading_info=True,
     )  # fmt: skip
+    encoder, report = loaded
     if report["missing_keys"]:
         raise ValueError(
             f"{model / 'text_encoder'}: its weights are not those of its config.json, which needs "

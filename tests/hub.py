@@ -1,9 +1,9 @@
 """Miniatures of the hub's folders of SD1.5, SD2.1-base and SD2.1-768, and of timm's.
 
-Files, keys and configurations are those of the hub, the old ones of diffusers 0.6 and 0.10 included:
-schedulers of other classes, attention weights under their former names, a VAE without a latent
-scale, pad tokens in special_tokens_map.json alone. What is small are the networks, of 4 levels like
-the real ones: images are multiples of 64 pixels. Weights are random but fixed.
+Files, keys and configurations are those of the hub, written by diffusers 0.6 to 0.10: schedulers of
+other classes, attention weights under their former names, a VAE without a latent scale, pad tokens
+in special_tokens_map.json alone. What is small are the networks, of 4 levels like the real ones:
+images are multiples of 64 pixels. Weights are random but fixed.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _write_vae(folder: Path, kind: str) -> None:
 
 
 def _write_unet(folder: Path, kind: str) -> None:
-    """SD1.5 projects by convolutions and has 8 heads everywhere; SD2.1 by linear layers, 5 to 20."""
+    """SD1.5 projects by convolutions, with 8 heads a level; SD2.1 by linear layers, 5 to 20."""
     is_first = kind == "sd15"
     unet = UNet2DConditionModel(
         sample_size=96 if kind == "sd21-768" else 64,

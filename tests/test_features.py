@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from omgsr import features
 from tests import models
+
+STAGES = ("stages.0", "stages.1", "stages.2")
 
 
 def pooled_by_hand(x: torch.Tensor) -> torch.Tensor:
@@ -127,20 +130,79 @@ def test_other_networks_are_refused() -> None:
         features.Features(nn.Linear(1, 1), (0.0,) * 3, (1.0,) * 3)
 
 
-def test_a_network_fetched_from_a_file_is_timms(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
+@pytest.mark.parametrize("side", [64, 96, 200, 1024])
+def test_levels_and_pooling_take_any_resolution(tiny: Path, side: int) -> None:
+    """Strides 4, 8 and 16; a side that they do not divide loses its last pixels."""
+    network = models.feature_network(tiny)
+    with torch.no_grad():
+        plain, chain = network.plain_and_pooled(torch.rand(1, 3, side, side) * 2 - 1, pooled=True)
+    sides = [side // 4, side // 4 // 2, side // 4 // 2 // 2]
+    for maps in (plain, chain[1:]):
+        assert [tuple(f.shape) for f in maps] == [
+            (1, c, s, s) for c, s in zip((8, 12, 16), sides, strict=True)
+        ]
+        assert all(bool(torch.isfinite(f).all()) for f in maps)
 
-    torch.manual_seed(0)
-    model = timm.create_model("convnext_atto", num_classes=1000)
-    save_file(model.state_dict(), tmp_path / "atto.safetensors")
-    features.fetch("convnext_atto", str(tmp_path / "atto.safetensors"), tmp_path / "features")
-    loaded = features.load(tmp_path / "features")
-    weight = loaded.levels[0][0][0].weight
-    torch.testing.assert_close(weight, model.stem[0].weight, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(loaded.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+
+def test_only_three_levels_are_stored_and_kept(tmp_path: Path) -> None:
+    model = plain_model()
+    features.save(model, tmp_path, models.CONVNEXT)
+    names = set(load_file(tmp_path / "model.safetensors"))
+    assert names == {n for n in model.state_dict() if n.startswith("stem") or n[:8] in STAGES}
+    kept = sum(p.numel() for p in features.load(tmp_path).parameters())
+    assert kept == sum(p.numel() for n, p in model.named_parameters() if n in names)
 
 
-def test_weights_that_cannot_be_had_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"'convnext_atto'.*set foundation\.features\.path"):
-        features.fetch("convnext_atto", str(tmp_path / "absent.safetensors"), tmp_path / "features")
-    assert not (tmp_path / "features").exists()
+def test_weights_stored_with_a_fourth_level_are_read_without_it(tmp_path: Path) -> None:
+    """The shipped file has it."""
+    model = plain_model()
+    features.write(model.state_dict(), tmp_path, models.CONVNEXT)
+    loaded, x = features.load(tmp_path), torch.rand(1, 3, 32, 32) * 2 - 1
+    assert len(list(loaded.parameters())) < len(list(model.parameters()))
+    with torch.no_grad():
+        expected = features.Features(model, (0.5,) * 3, (0.5,) * 3)(x)
+        for a, b in zip(loaded(x), expected, strict=True):
+            assert torch.equal(a, b)
+
+
+def gradient(network: features.Features, x: torch.Tensor) -> torch.Tensor:
+    x = x.clone().requires_grad_()
+    plain, chain = network.plain_and_pooled(x, pooled=True)
+    torch.stack([f.square().mean() for f in plain + chain]).sum().backward()
+    assert x.grad is not None
+    return x.grad
+
+
+def test_checkpointing_computes_twice_and_changes_no_gradient(tiny: Path) -> None:
+    network = models.feature_network(tiny)
+    calls = []
+    network.levels[2].blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    network.checkpointing(False)
+    kept = gradient(network, x)
+    assert len(calls) == 2  # plain and pooled
+    network.checkpointing(True)
+    calls.clear()
+    again = gradient(network, x)
+    assert len(calls) == 4
+    assert torch.equal(kept, again)
+    network.checkpointing(False)
+    calls.clear()
+    gradient(network, x)
+    assert len(calls) == 2
+
+
+def test_checkpointing_keeps_less_for_the_gradient(tiny: Path) -> None:
+    network = models.feature_network(tiny)
+
+    def kept(on: bool) -> int:
+        sizes = []
+        network.checkpointing(on)
+        x = torch.zeros(1, 3, 64, 64, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: sizes.append(t.numel()) or t, lambda t: t
+        ):
+            network(x)
+        return sum(sizes)
+
+    assert kept(True) < kept(False) / 2

