@@ -13,7 +13,7 @@ from omgsr import weights
 from omgsr.backbones.base import Backbone
 from omgsr.schedule import NoiseSchedule
 
-# Every convolution and the projections of every attention, in both networks the same names, as in the
+# Every convolution and the projections of every attention, the same names in both, as in the
 # official training: 1.48 M weights at rank 16 and 25.26 M at rank 32 for SD2.1-base.
 ENCODER_TARGETS = DENOISER_TARGETS = (
     "conv1", "conv2", "conv_in", "conv_shortcut", "conv", "conv_out",
