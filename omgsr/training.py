@@ -122,7 +122,8 @@ class Trainer:
             for name, value in terms.items():
                 if not torch.isfinite(value):
                     raise NonFiniteLoss(self.step + 1, name, float(value), batch.names)
-        raise NonFiniteLoss(self.step + 1, "gradient norm, or a term of another process", math.nan, ())
+        where = "gradient norm, or a term of another process"
+        raise NonFiniteLoss(self.step + 1, where, math.nan, ())
 
     def _clip(self, pairs: Sequence[Batch]) -> dict[str, float]:
         """Limits both gradient norms; a finite loss can still have a gradient that is not."""

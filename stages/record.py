@@ -63,19 +63,28 @@ def standing(run: str) -> Iterator[Point]:
             where = "" if row["benchmark"] == "average" else f"{row['benchmark']}/"
             yield f"{where}composite", float(row["composite"]), 0
     yield "t_star", float(read_json("reports/timestep.json")["t"]), 0
+    trained = Path("runs", run, "train", "run.json")
+    if trained.exists():
+        yield "peak_memory_gib", read_json(trained)["peak_memory_gib"], 0
 
 
 def curves(run: str) -> tuple[Point, ...]:
-    """Give the loss curves from the training's own history: (train/<term>, value, step)."""
+    """Give the curves of the training's own history: train/<term>, val/<metric>, grad/<term>."""
     with Path("runs", run, "train", "history.csv").open(newline="", encoding="utf-8") as file:
         history = list(csv.DictReader(file))
     stride = -(-len(history) // CURVE) or 1
+    # Rows with a validation or a gradient norm are few and all shown.
+    kept = [row for i, row in enumerate(history) if i % stride == 0 or _rare(row)]
     return tuple(
-        (f"train/{term}", float(value), int(row["step"]))
-        for row in history[::stride]
+        (term if "/" in term else f"train/{term}", float(value), int(row["step"]))
+        for row in kept
         for term, value in row.items()
         if term != "step" and value
     )
+
+
+def _rare(row: dict[str, str]) -> bool:
+    return any("/" in term and value for term, value in row.items())
 
 
 def lock_entries(run: str, stages: tuple[str, ...]) -> list[Any]:
@@ -120,9 +129,11 @@ def tags(run: str, profile: str, live: str | None) -> dict[str, str]:
     return {name: value for name, value in given.items() if value}
 
 
-def artifacts() -> tuple[tuple[Path, str], ...]:
-    """Give the files of the report: its tables and its pictures."""
-    folders = (Path("reports/tables"), Path("reports/figures"))
+def artifacts(run: str) -> tuple[tuple[Path, str], ...]:
+    """Give the files of the report, its tables and its pictures, and the previews of a training."""
+    previews = Path("runs", run, "train", "previews")
+    folders = [Path("reports/tables"), Path("reports/figures")]
+    folders += [previews] if previews.is_dir() else []
     found = [(file, folder.name) for folder in folders for file in sorted(folder.iterdir())]
     return (*found, (Path("reports/timestep.png"), "figures"))
 
@@ -143,7 +154,7 @@ def collect(config: Config, run: str) -> Result:
     trains = run in config.run_names
     stages = ("train", "infer", "score") if trains else ("baseline", "score_baseline")
     trained = read_json(Path("runs", run, "train", "run.json")) if trains else {}
-    reached, beside, files = tuple(scores(run)), tuple(standing(run)), artifacts()
+    reached, beside, files = tuple(scores(run)), tuple(standing(run)), artifacts(run)
     links = tags(run, config.profile, trained.get("mlflow_run_id"))
     return Result(
         key=digest(lock_entries(run, stages), reached),

@@ -84,7 +84,8 @@ def section(**changes: Any) -> Foundation:
     """Configuration of a shipped foundation."""
     values: dict[str, Any] = {
         "backbone": "sd", "source": "shipped", "path": None, "revision": None, "prompt": "",
-        "timestep_origin": 0, "features": FeaturesSection(name="convnext_atto", path=None), "training": None,
+        "features": FeaturesSection(name="convnext_atto", path=None), "training": None,
+        "timestep_origin": 0,
     }  # fmt: skip
     return Foundation(**(values | changes))
 

@@ -60,7 +60,8 @@ def test_gradient_checkpointing_changes_no_gradient(tiny: Path) -> None:
     plain, checked = (placed(tiny, "fp32", on) for on in (False, True))
     one, two = (t.update([models.batch()]) for t in (plain, checked))
     assert two == pytest.approx(one, rel=1e-5)
-    for a, b in zip(plain._adapters + plain._heads, checked._adapters + checked._heads, strict=True):
+    trained = (t._adapters + t._heads for t in (plain, checked))
+    for a, b in zip(*trained, strict=True):
         assert (a.grad is None) == (b.grad is None)
         if a.grad is not None and b.grad is not None:
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)

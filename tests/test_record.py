@@ -53,10 +53,13 @@ def write_run(root: Path) -> None:
     run = root / "runs" / "full-auto"
     (run / "model").mkdir(parents=True)
     (run / "model" / "omgsr.json").write_text(json.dumps({"t": 154, "losses": {"lrr": 5.0}}))
-    steps = [(step, 1.0 / step, 2.0) for step in range(1, 31)]
-    write_csv(run / "train" / "history.csv", ("step", *TERMS), *steps)
-    times = {"mlflow_run_id": "abc", "start": 1000.0, "end": 1060.5, "seconds": 60.5}
+    # A row of a validation every ten steps; the other rows leave its column empty.
+    steps = [(s, 1.0 / s, 2.0, 20.0 + s if s % 10 == 0 else "") for s in range(1, 31)]
+    write_csv(run / "train" / "history.csv", ("step", *TERMS, "val/psnr"), *steps)
+    times = {"mlflow_run_id": "abc", "start": 1000.0, "end": 1060.5, "peak_memory_gib": 1.5}
     (run / "train" / "run.json").write_text(json.dumps(times))
+    (run / "train" / "previews").mkdir()
+    (run / "train" / "previews" / "step-000030.png").write_text("a picture")
 
 
 def write_lock(root: Path, model: str) -> None:
@@ -120,6 +123,8 @@ def test_every_run_is_recorded_once_and_whole(project: Path, stage: Stage) -> No
         "t_star": 154,
         "train/lrr": 1.0 / 30,
         "train/l1": 2.0,
+        "val/psnr": 50.0,
+        "peak_memory_gib": 1.5,
     }
     assert full.data.params["model.t"] == "154"
     assert full.data.params["losses.lrr"] == full.data.params["model.losses.lrr"] == "5.0"
@@ -129,7 +134,9 @@ def test_every_run_is_recorded_once_and_whole(project: Path, stage: Stage) -> No
     curve = client.get_metric_history(full.info.run_id, "train/lrr")
     assert sorted((m.step, m.value) for m in curve) == [(s, 1.0 / s) for s in range(1, 31)]
     files = [f.path for f in client.list_artifacts(full.info.run_id)]
-    assert files == ["dvc.lock", "figures", "tables"]
+    assert files == ["dvc.lock", "figures", "previews", "tables"]
+    validated = client.get_metric_history(full.info.run_id, "val/psnr")
+    assert sorted((m.step, m.value) for m in validated) == [(10, 30.0), (20, 40.0), (30, 50.0)]
     pictures = [f.path for f in client.list_artifacts(full.info.run_id, "figures")]
     assert pictures == ["figures/mini_standard.png", "figures/timestep.png"]
 
