@@ -109,7 +109,9 @@ class Case:
     device: str = "cpu"
     precision: memory.Precision = "fp32"
     steps: int = 1
+    """Timed ones."""
     warmup: int = 0
+    """Untimed ones, after the first, whose arithmetic is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,21 +133,23 @@ def measure(case: Case) -> Measured:
     where = torch.device(case.device)
     torch.manual_seed(0)
     step, counts = (_reference if case.reference else _ours)(case, where)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    for _ in range(case.warmup):
+        step()
+    if where.type == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
     times = []
-    for number in range(case.warmup + case.steps):
-        if number == case.warmup and where.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
+    for _ in range(case.steps):
         started = time.perf_counter()
         step()
         if where.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
-    peak = _peak(where)
-    with FlopCounterMode(display=False) as counter:
-        step()
     return Measured(
-        seconds=statistics.median(times[case.warmup :]),
-        peak=peak,
+        seconds=statistics.median(times),
+        peak=_peak(where),
         flops=counter.get_total_flops(),
         counts=counts,
     )
