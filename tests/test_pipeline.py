@@ -48,6 +48,10 @@ class Project:
     def dvc(self, *words: str, check: bool = True) -> str:
         return self.run(sys.executable, "-m", "dvc", *words, check=check)
 
+    def omgsr(self, *words: str) -> str:
+        command = "import sys; from omgsr.cli import main; sys.exit(main())"
+        return self.run(sys.executable, "-c", command, *words)
+
     def adapters(self, run: str = "full-auto") -> dict[str, str]:
         """sha256 of both adapter files."""
         folder = self.folder / "runs" / run / "model"

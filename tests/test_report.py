@@ -194,7 +194,7 @@ def test_a_metric_without_its_weights_is_a_dash(workspace, tmp_path, monkeypatch
     folder = copy(workspace, tmp_path)
     path = folder / "configs/mini.yaml"
     text = path.read_text()
-    start = text.index("metrics: [")
+    start = text.index("metrics: [", text.index("\nscore:"))
     end = text.index("]", start)
     path.write_text(text[:start] + "metrics: [musiq, psnr" + text[end:])
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))  # read at PyIQA's import
