@@ -22,7 +22,7 @@ class Generator(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, t: int, latent: Latent = "mode") -> None:
-        """`t` in 1..T-1; `latent` says what stands for an encoded image."""
+        """`t` as the schedule counts; `latent` says what stands for an encoded image."""
         super().__init__()
         backbone.schedule.coefficients(t)  # refuses a timestep outside the schedule
         self.backbone = backbone

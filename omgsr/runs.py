@@ -27,7 +27,7 @@ class Card:
     variant: str
     """Name of the losses in params.yaml."""
     t: int
-    """Timestep of injection, 1..T-1."""
+    """Timestep of injection, counted as foundation.timestep_origin says."""
     t_source: str
     """`auto` for the computed t*, else `given`."""
     losses: dict[str, float]

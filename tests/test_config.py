@@ -86,8 +86,8 @@ def test_the_papers_profile_is_refused_until_its_roots_are_set(root):
 
 def test_the_papers_profile_loads_once_its_roots_are_set(root):
     text = (root / "configs/paper.yaml").read_text(encoding="utf-8")
-    for index in range(text.count("path: null, obtain") + 2):
-        text = text.replace("path: null, obtain", f"path: /data/{index}, obtain", 1)
+    for index in range(text.count("path: null, expected")):
+        text = text.replace("path: null, expected", f"path: /data/{index}, expected", 1)
     text = text.replace("path: null\n        expected", "path: /data/lsdir\n        expected", 1)
     text = text.replace("path: null\n        first", "path: /data/ffhq\n        first", 1)
     text = text.replace("path: null\n  revision", "path: models/sd21\n  revision", 1)

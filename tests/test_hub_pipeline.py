@@ -99,15 +99,14 @@ def test_a_model_in_the_hubs_layout_is_trained_inferred_and_reloaded(
     assert [bool(row["val/psnr"]) for row in history] == [False, True, False, True]
     assert float(history[1]["grad/lrr"]) > 0
     sizes = {p.name: images.read_rgb(p).shape for p in (run / "sr").rglob("*.png")}
-    assert sizes == {f"{n}.png": (s, s, 3) for n, s in zip("abcd", (128, 128, 160, 160))}
+    sides = {"a": 128, "b": 128, "c": 160, "d": 160}
+    assert sizes == {f"{name}.png": (side, side, 3) for name, side in sides.items()}
 
     again = ("--foundation", "foundation", "-o", "again", "--color", "adain")
     project.omgsr("upscale", str(data / "lr"), "--model", "runs/full-auto/model", *again)
     for name in ("a.png", "b.png"):
-        made, kept = (
-            images.read_rgb(folder / name) for folder in (run / "sr/realsr", project.folder / "again")
-        )
-        np.testing.assert_array_equal(made, kept)
+        kept = images.read_rgb(run / "sr/realsr" / name)
+        np.testing.assert_array_equal(images.read_rgb(project.folder / "again" / name), kept)
 
 
 def test_a_checkpoint_of_another_kind_is_refused(
