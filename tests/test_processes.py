@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,32 @@ def test_two_processes_follow_one_with_twice_the_accumulation(
     for name, value in flat(alone["state"]).items():
         if name.startswith(("adapters", "heads", "average")):
             torch.testing.assert_close(flat(two[0]["state"])[name], value, rtol=1e-2, atol=2e-4)
+
+
+def test_two_machines_of_one_process_each_are_two_processes(
+    checkout: Path, tiny: Path, data: Path, two: Any, tmp_path: Path
+) -> None:
+    """As the README starts them: the same options on both but for --node_rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    options = ["--nnodes", "2", "--nproc_per_node", "1", "--master_addr", "127.0.0.1"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *options, "--master_port", port]
+    words = ["-m", "tests.ranks", "train", str(tiny), str(data), str(tmp_path)]
+    machines = [
+        subprocess.Popen(
+            [*torchrun, "--node_rank", str(rank), *words],
+            cwd=checkout, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    said = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], "\n".join(said)
+    for rank in range(2):
+        found = flat(torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)["state"])
+        wanted = flat(two[rank]["state"])
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def test_gradients_would_differ_if_they_were_not_averaged(tiny: Path, data: Path) -> None:
