@@ -64,7 +64,8 @@ def run(given: argparse.Namespace) -> int:
     """Restores what is not there yet; 1 if an image could not be."""
     wanted = outputs(collect(given.input, given.output), given.output)
     todo = {path: out for path, out in wanted.items() if not out.exists()}
-    print(f"{len(wanted)} images, {len(wanted) - len(todo)} of them in {given.output} already")
+    images = "image" if len(wanted) == 1 else "images"
+    print(f"{len(wanted)} {images}, {len(wanted) - len(todo)} of them in {given.output} already")
     failed = list(_restore(todo, given)) if todo else []
     for message in failed:
         print(f"omgsr upscale: {message}", file=sys.stderr)
