@@ -44,7 +44,7 @@ def test_a_step_in_bf16_is_near_one_in_fp32(tiny: Path) -> None:
     for a, b in ((exact._adapters, rough._adapters), (exact._heads, rough._heads)):
         one, two = (torch.cat([p.grad.flatten() for p in x if p.grad is not None]) for x in (a, b))
         assert two.dtype == torch.float32
-        assert float(torch.cosine_similarity(one, two, dim=0)) > 0.9
+        assert float(torch.cosine_similarity(one, two, dim=0)) > 0.8
 
 
 def test_pictures_and_latents_are_fp32_whatever_the_arithmetic(tiny: Path) -> None:

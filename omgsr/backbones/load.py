@@ -6,10 +6,16 @@ from pathlib import Path
 
 from omgsr import files
 from omgsr.backbones.base import Backbone
-from omgsr.backbones.sd import StableDiffusion
+from omgsr.backbones.sd import Mini, StableDiffusion
 
 # Which model of a family it is, the foundation stage has checked (omgsr/catalogue.py).
-FAMILIES = dict.fromkeys(("sd", "sd15", "sd21-base", "sd21-768", "mini"), StableDiffusion)
+FAMILIES: dict[str, type[StableDiffusion]] = {
+    "sd": StableDiffusion,
+    "sd15": StableDiffusion,
+    "sd21-base": StableDiffusion,
+    "sd21-768": StableDiffusion,
+    "mini": Mini,
+}
 
 
 def load(foundation: Path) -> Backbone:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
@@ -23,6 +23,9 @@ ENCODER_TARGETS = DENOISER_TARGETS = (
 
 class StableDiffusion(Backbone):
     """AutoencoderKL + UNet2DConditionModel + DDPMScheduler in the hub's folder layout."""
+
+    adapted: ClassVar[tuple[str, ...]] = DENOISER_TARGETS
+    """Layers of the UNet that get an adapter."""
 
     @classmethod
     def from_folder(cls, foundation: Path, folder: Path, origin: int) -> StableDiffusion:
@@ -56,7 +59,7 @@ class StableDiffusion(Backbone):
             shift=vae.config.shift_factor or 0.0,
             scale=vae.config.scaling_factor,
             encoder_targets=ENCODER_TARGETS,
-            denoiser_targets=DENOISER_TARGETS,
+            denoiser_targets=cls.adapted,
         )
 
     def predict(self, z_t: Tensor, t: int) -> Tensor:
@@ -64,6 +67,17 @@ class StableDiffusion(Backbone):
         prompt = self.prompt.to(z_t.dtype).expand(len(z_t), -1, -1)
         step = self.schedule.index(t)
         return self.denoiser(z_t, step, encoder_hidden_states=prompt).sample
+
+
+class Mini(StableDiffusion):
+    """The small model of the same classes: its few channels leave the adapters less to work with.
+
+    Every linear layer is adapted too, which makes its restored pictures better.
+    """
+
+    adapted: ClassVar[tuple[str, ...]] = (
+        *DENOISER_TARGETS, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2",
+    )  # fmt: skip
 
 
 def _network(kind: Any, folder: Path) -> Any:
