@@ -1,14 +1,11 @@
 """Composite scores (Eqs. 20-23), against the paper's Table 5."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
-from omgsr import metrics
+from omgsr import metrics, quoted
 from omgsr.composite import AVERAGE, composite
 
-TABLE5 = Path(__file__).parent / "data" / "table5.csv"
 ABSENT = ("reallr200", 1)  # its CLIPIQA is missing in the paper's text
 
 
@@ -22,7 +19,8 @@ def values(scores, lower=("niqe",)):
 
 
 def paper():
-    table = pd.read_csv(TABLE5).rename(columns={"t": "run"})
+    table = quoted.table(5)
+    table["run"] = table["run"].str.removeprefix("no_lrr-").astype(int)
     printed = table[table["metric"] == "composite"].set_index(["run", "benchmark"])["value"]
     scores = table[table["metric"] != "composite"]
     lower = {name: metrics.traits(name).lower_better for name in scores["metric"].unique()}

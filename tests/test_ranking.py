@@ -7,16 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from omgsr import metrics, ranking
+from omgsr import metrics, quoted, ranking
 from omgsr.cli import main
-
-TABLE5 = Path(__file__).parent / "data" / "table5.csv"
 
 
 @pytest.fixture(scope="module")
 def paper() -> pd.DataFrame:
-    table = pd.read_csv(TABLE5).rename(columns={"t": "run"})
-    return table[table["metric"] != "composite"].astype({"run": str})
+    table = quoted.table(5).drop(columns="note")
+    table["run"] = table["run"].str.removeprefix("no_lrr-")
+    return table[table["metric"] != "composite"]
 
 
 def directions(scores: pd.DataFrame) -> dict[str, bool]:
