@@ -53,8 +53,9 @@ def made() -> page.Report:
         ]
         for name, v in values
     ]
+    table = page.Table(head=["run", "psnr ↑"], rows=rows)
     blocks = [
-        page.Block(id="scores", title="Scores & more", tables=[page.Table(head=["run", "psnr ↑"], rows=rows)]),
+        page.Block(id="scores", title="Scores & more", tables=[table]),
         page.Block(id="curve", title="Curve", plots=[page.svg(figure, "The curve")]),
         page.Block(
             id="pictures",
