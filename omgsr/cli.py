@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from omgsr.commands import check, data, upscale
+from omgsr.commands import check, convert, data, upscale
 
-COMMANDS: tuple[Any, ...] = (check, data, upscale)
+COMMANDS: tuple[Any, ...] = (check, convert, data, upscale)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
