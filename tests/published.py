@@ -100,7 +100,7 @@ def unet_layers(unet: nn.Module) -> dict[str, list[str]]:
 
 
 def vae_layers(vae: nn.Module) -> list[str]:
-    """Layers of the VAE's encoder, and quant_conv; several times each, as their loop leaves them."""
+    """Layers of the VAE's encoder, and quant_conv, several times each as in their file."""
     names = _weights(vae, _VAE)
     return [n for n in names if "encoder" in n or n == "quant_conv" for _ in range(2)]
 

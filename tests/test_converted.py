@@ -88,8 +88,8 @@ def pisasr(made: Made, l_pix: float, l_sem: float) -> Tensor:
 
 
 def close(found: Tensor, wanted: Tensor) -> None:
-    # At t = 999 the latent is divided by 0.068: float errors grow, and images are of that size.
-    assert (found - wanted).abs().max() <= 2e-4 * wanted.abs().max()
+    # Merged and separate adapters differ by float rounding, which is about 1e-5 here.
+    assert (found - wanted).abs().max() <= 5e-5 * wanted.abs().max()
 
 
 def test_osediff_is_the_step_from_999(made: Made) -> None:
@@ -211,7 +211,10 @@ def test_what_does_not_fit_together_is_named(made: Made, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
-    [("sd15", AdapterError, "made for another backbone"), ("sd21-768", ConversionError, "predicts")],
+    [
+        ("sd15", AdapterError, "made for another backbone"),
+        ("sd21-768", ConversionError, "predicts v_prediction"),
+    ],
 )
 def test_another_foundation_is_refused(
     made: Made, tmp_path: Path, kind: str, error: type[Exception], message: str

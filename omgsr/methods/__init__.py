@@ -7,7 +7,8 @@ from typing import Any
 
 from omgsr.methods.base import Method as Method
 from omgsr.methods.base import Size as Size
-from omgsr.methods.known import KNOWN, needs
+from omgsr.methods.known import KNOWN as KNOWN
+from omgsr.methods.known import needs
 
 # What needs torch is imported when it is asked for: `omgsr --help` lists the names.
 
@@ -44,13 +45,13 @@ def load(
     if path is not None and not Path(path).exists():
         raise FileNotFoundError(f"{path}: not there; {needs(name)}")
     if known.foundation and foundation is None:
-        raise ValueError(f"{name} needs a foundation of SD2.1-base (`dvc repro foundation` makes it)")
+        raise ValueError(
+            f"{name} needs a foundation of SD2.1-base; `dvc repro foundation` makes the folder"
+        )
     return _build(name, path, foundation, device, options)
 
 
-def _build(
-    name: str, path: Any, foundation: Any, device: Any, options: dict[str, Any]
-) -> Method:
+def _build(name: str, path: Any, foundation: Any, device: Any, options: dict[str, Any]) -> Method:
     if name in ("bicubic", "lanczos"):
         from omgsr.methods.resampling import Resampling
 

@@ -16,4 +16,6 @@ class Method(Protocol):
     """Restores images, whatever model or formula it does that with."""
 
     def __call__(self, batch: Sequence[NDArray[Any]], size: Size) -> list[NDArray[np.float32]]:
-        """Images uint8 or uint16 (h, w, 3) of one shape => float32 (H, W, 3) in [0, 1] of exactly `size`."""
+        """Images uint8 or uint16 (h, w, 3) of one shape => float32 (H, W, 3) in [0, 1] of exactly
+        `size`.
+        """

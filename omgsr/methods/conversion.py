@@ -1,6 +1,6 @@
 """The published pickles of OSEDiff and PiSA-SR as PEFT folders, read once and safely.
 
-What each of their files holds is data here, so one function converts both. The folder:
+The folder that is made:
 
 <part>/adapter_config.json, adapter_model.safetensors    a PEFT adapter
 base.safetensors                                         layers trained as a whole, of OSEDiff
@@ -22,10 +22,9 @@ from torch import Tensor
 from omgsr import adapters, files
 from omgsr.methods import safe_pickle
 from omgsr.methods.fingerprint import sha256
+from omgsr.methods.layouts import ALPHA, LAYOUTS, Layout, Part
 
 CARD, BASE = "method.json", "base.safetensors"
-ALPHA = 8
-"""PEFT's default of lora_alpha, which both projects leave as it is: the scale is 8 / rank."""
 
 _LORA = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])\.(?P<adapter>\w+)\.weight")
 _WHOLE = re.compile(r"(?P<layer>conv_in)(\.base_layer)?\.(?P<kind>weight|bias)")
@@ -33,73 +32,6 @@ _WHOLE = re.compile(r"(?P<layer>conv_in)(\.base_layer)?\.(?P<kind>weight|bias)")
 
 class ConversionError(ValueError):
     """A published file that is not what it should be; the message names it and says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One adapter of a published file; PEFT spread it over several names of disjoint layers."""
-
-    folder: str
-    """Where it is written."""
-    rank: str
-    """Key of its rank."""
-    modules: tuple[str, ...]
-    """Keys of the lists of its layers."""
-    state: str
-    """Key of the state dict that it is in."""
-    names: tuple[str, ...]
-    """Names of its adapters in the keys of that state dict."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """What a method's published file holds, and the timestep it is made for."""
-
-    method: str
-    """Kind, as in params.yaml."""
-    t: int
-    """Index into the scheduler's alphas_cumprod, from 0."""
-    parts: tuple[Part, ...]
-    """Its adapters."""
-    whole: bool
-    """Whether the UNet's conv_in was trained as a whole and is in the file."""
-
-
-def _unet(rank: str, folder: str, suffix: str = "") -> Part:
-    blocks = ("encoder", "decoder", "others")
-    return Part(
-        folder=folder,
-        rank=rank,
-        modules=tuple(f"unet_lora_{block}_modules{suffix}" for block in blocks),
-        state="state_dict_unet",
-        names=tuple(f"default_{block}{suffix}" for block in blocks),
-    )
-
-
-VAE, UNET, PIX, SEM = (f"{n}_lora_adapter" for n in ("vae", "unet", "unet_pix", "unet_sem"))
-LAYOUTS = {
-    "osediff": Layout(
-        method="osediff",
-        t=999,
-        parts=(
-            Part(
-                folder=VAE,
-                rank="rank_vae",
-                modules=("vae_lora_encoder_modules",),
-                state="state_dict_vae",
-                names=("default_encoder",),
-            ),
-            _unet("rank_unet", UNET),
-        ),
-        whole=True,
-    ),
-    "pisasr": Layout(
-        method="pisasr",
-        t=1,
-        parts=(_unet("lora_rank_unet_pix", PIX, "_pix"), _unet("lora_rank_unet_sem", SEM, "_sem")),
-        whole=False,
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +108,8 @@ def _recognise(held: Any, path: Path) -> Layout:
         return layout
     found = ", ".join(sorted(map(str, keys))[:4]) or type(held).__name__
     raise ConversionError(
-        f"{path}: neither OSEDiff's nor PiSA-SR's file (it holds {found}); see README, Other methods"
+        f"{path}: neither OSEDiff's nor PiSA-SR's file (it holds {found}); "
+        "README, Other methods, says where they are"
     )
 
 

@@ -32,8 +32,9 @@ from omgsr._build import ConfigError, build
 from omgsr.backbones.base import Backbone, Latent
 from omgsr.generator import Generator
 from omgsr.methods import conversion
-from omgsr.methods.conversion import BASE, CARD, PIX, SEM, UNET, VAE, Card, ConversionError
+from omgsr.methods.conversion import BASE, CARD, Card, ConversionError
 from omgsr.methods.fingerprint import sha256
+from omgsr.methods.layouts import PIX, SEM, UNET, VAE
 
 
 class Guided(nn.Module):
@@ -83,7 +84,7 @@ def load(
             )  # fmt: skip
     card = read_card(path)
     if card.method != kind:
-        raise ConversionError(f"{path}: holds {card.method}, not {kind}; change the one or the other")
+        raise ConversionError(f"{path}: holds {card.method}, not {kind}; change one of the two")
     backbone = _backbone(foundation, text)
     equip: dict[str, Callable[[Backbone, Path], None]] = {
         "osediff": _osediff,
@@ -98,7 +99,7 @@ def read_card(folder: Path) -> Card:
     """The card of a converted folder, whose weights are checked against it."""
     if not (folder / CARD).is_file():
         raise ConversionError(
-            f"{folder}: no {CARD}; `omgsr convert FILE -o DIR` makes the folder from a published .pkl"
+            f"{folder}: no {CARD}; `omgsr convert FILE -o DIR` makes the folder of a published file"
         )
     try:
         card = build(Card, files.read_json(folder / CARD), f"{folder / CARD}:")

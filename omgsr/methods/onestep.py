@@ -12,7 +12,9 @@ from omgsr.restoring import OneStep
 _GENERATOR = ("latent", "lambda_pix", "lambda_sem")
 
 
-def load(kind: str, path: Path | str, foundation: Path | str, *, device: Any, **given: Any) -> OneStep:
+def load(
+    kind: str, path: Path | str, foundation: Path | str, *, device: Any, **given: Any
+) -> OneStep:
     """The method of a converted folder or a published .pkl, on a foundation of SD2.1-base.
 
     `given` are options of `converted.load` and of OneStep, with `prompt` for the text.
@@ -31,8 +33,8 @@ def notes(kind: str, foundation: Path, text: str | None, latent: str) -> list[st
     used, found = card["prompt"] if text is None else text, []
     if kind == "osediff":
         found.append(
-            f"osediff: the prompt {used!r} for every image; its own program takes the tags that RAM "
-            "finds in the image"
+            f"osediff: the prompt {used!r} for every image; its own program takes the tags that "
+            "RAM finds in the image"
         )
     elif used:
         found.append(f"{kind}: the prompt {used!r}; its own program uses an empty one")

@@ -58,7 +58,7 @@ class RealESRGAN:
 
     @torch.inference_mode()
     def __call__(self, batch: Sequence[NDArray[Any]], size: Size) -> list[NDArray[np.float32]]:
-        """Images uint8 or uint16 (h, w, 3) of one shape => float32 (H, W, 3) in [0, 1] of `size`."""
+        """Images uint8 or uint16 (h, w, 3) of one shape => float32 (H, W, 3) in [0, 1]."""
         x = torch.from_numpy(np.stack([resampling.unit(image) for image in batch]))
         x = x.permute(0, 3, 1, 2).to(self.device, self.dtype)
         restored = self._enlarge(x).float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()

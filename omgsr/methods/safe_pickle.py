@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def _reason(message: str) -> str:
     asked = re.search(r"GLOBAL (\S+)|Unsupported (?:class|global) (\S+)", message)
     if asked:
         return (
-            f"it asks for {asked[1] or asked[2]}, which weights do not need and which could run any "
-            "code; nothing of it was run. Get the file from its authors"
+            f"it asks for {asked[1] or asked[2]}, which weights do not need and which could run "
+            "any code; nothing of it was run. Get the file from its authors"
         )
     said = re.search(r"WeightsUnpickler error:\s*(.*)", message)
     return _damaged(said[1] if said else "its pickle cannot be read")
@@ -79,6 +80,7 @@ def _check(value: Any, path: Path, where: str, depth: int = 0) -> None:
         return
     if depth == _DEEPEST:
         raise UnsafeFile(f"{path}: {where} is nested {depth} deep; weights are not")
+    inside: Iterable[tuple[Any, Any]]
     if isinstance(value, dict):
         inside = value.items()
     elif isinstance(value, list | tuple):
