@@ -78,7 +78,7 @@ def test_pixels_of_other_kinds_are_refused() -> None:
 def test_methods_are_loaded_by_name(tmp_path: Path) -> None:
     assert methods.NAMES == ("bicubic", "lanczos", "realesrgan", "osediff", "pisasr")
     for name in ("bicubic", "lanczos"):
-        found = methods.load(name, device="cpu")
+        found = methods.load(name, device="cpu", color="none")
         assert found([noise(4, 6)], (9, 11))[0].shape == (9, 11, 3)
     file = released(tmp_path, network())
     made = methods.load("realesrgan", path=file, device=torch.device("cpu"), dtype="bf16")
@@ -92,7 +92,7 @@ def test_methods_are_loaded_by_name(tmp_path: Path) -> None:
         ("bicubik", {}, "method 'bicubik' is unknown; allowed: bicubic, lanczos, realesrgan"),
         ("folder", {"path": "."}, "method 'folder' is unknown"),
         ("lanczos", {"path": "x.pth"}, "lanczos has no weights; leave its path out"),
-        ("lanczos", {"color": "adain"}, "lanczos takes no option color; allowed: none"),
+        ("lanczos", {"dtype": "bf16"}, "lanczos takes no option dtype; allowed: none"),
         ("realesrgan", {"lambda_pix": 1}, "takes no option lambda_pix; allowed: dtype"),
         ("realesrgan", {}, r"xinntao/Real-ESRGAN on GitHub .*Licence: BSD-3-Clause"),
         ("osediff", {}, r"osediff\.pkl.*cswry/OSEDiff on GitHub.*Licence: Apache-2\.0"),

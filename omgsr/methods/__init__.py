@@ -22,12 +22,14 @@ def load(
     path: Path | str | None = None,
     foundation: Path | str | None = None,
     device: Any,
+    color: str = "adain",
     **options: Any,
 ) -> Method:
     """A method by its name, ready for images.
 
     `path` are the weights of those that have any, `foundation` the folder of the stage of that name
-    for those that run on SD2.1-base; `options` are those of `known.KNOWN`. The method may have
+    for those that run on SD2.1-base. `color` is how these take the colours of the LQ image; the
+    others have them by themselves. `options` are those of `known.KNOWN`. The method may have
     `notes`: lines that say where it departs from its authors' program.
 
     Raises ValueError for an unknown name or option and for a missing path, and says where to get
@@ -48,6 +50,8 @@ def load(
         raise ValueError(
             f"{name} needs a foundation of SD2.1-base; `dvc repro foundation` makes the folder"
         )
+    if known.foundation:
+        options["color"] = color
     return _build(name, path, foundation, device, options)
 
 
