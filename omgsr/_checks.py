@@ -7,28 +7,35 @@ import re
 from typing import TYPE_CHECKING
 
 from omgsr._build import ConfigError, unknown
+from omgsr.methods.known import KNOWN, needs
 
 if TYPE_CHECKING:
     from omgsr.config import Config
     from omgsr.sets import Images
 
+_SD21 = ("sd21-base", "sd")  # `sd` is any model, of which only its user knows which
 _RESERVED = {"train", "average"}  # a manifest and a table row of their own
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+]*")  # '-' separates variant and timestep
+# '-' separates variant and timestep, so that no run has the name of a method.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+]*")
+# DVC finds these by a path of keys, in which '.' separates.
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+]*")
 
 
 def check_names(config: Config, file: str) -> None:
-    """Variant and benchmark names become folders, matrix items and table rows."""
-    for where, names in (
-        ("params.yaml: variants", config.variants),
-        ("params.yaml: degradation", config.degradation),
-        (f"{file}: benchmarks", config.benchmarks),
+    """Names of variants, methods and benchmarks become folders, matrix items and table rows."""
+    for where, names, pattern in (
+        ("params.yaml: variants", config.variants, _KEY),
+        ("params.yaml: methods", config.methods, _KEY),
+        ("params.yaml: degradation", config.degradation, _NAME),
+        (f"{file}: benchmarks", config.benchmarks, _NAME),
     ):
-        if not names:
+        if not names and names is not config.methods:
             raise ConfigError(f"{where}: empty; at least one is needed")
         for name in names:
-            if not _NAME.fullmatch(name):
+            if not pattern.fullmatch(name):
+                marks = "_ +" if pattern is _KEY else "_ . +"
                 raise ConfigError(
-                    f"{where}: got the name {name!r}, allowed: letters, digits and _ . +"
+                    f"{where}: got the name {name!r}, allowed: letters, digits and {marks}"
                 )
     for name in _RESERVED & config.benchmarks.keys():
         raise ConfigError(f"{file}: benchmarks.{name}: this name is taken; choose another")
@@ -40,6 +47,7 @@ def check_references(config: Config, file: str) -> None:
         if name not in config.variants:
             message = unknown("unknown variant", name, config.variants)
             raise ConfigError(f"params.yaml: sweep.variants: {message}")
+    _check_methods(config, file)
     used = {"data.degradation": config.data.degradation}
     used |= {
         f"benchmarks.{name}.degradation": benchmark.degradation
@@ -68,6 +76,24 @@ def check_disjoint(config: Config, file: str) -> None:
                     f"{file}: benchmarks.{name}.{part}: also in data.train: {', '.join(shared)}; "
                     "training and test images must be disjoint, take them out of one"
                 )
+
+
+def _check_methods(config: Config, file: str) -> None:
+    """Methods of the sweep are defined, have their path, and fit the foundation."""
+    for name in config.sweep.methods:
+        if name not in config.methods:
+            message = unknown("unknown method", name, config.methods)
+            raise ConfigError(f"params.yaml: sweep.methods: {message}")
+        method = config.methods[name]
+        known, where = KNOWN[method.kind], f"params.yaml: methods.{name}"
+        if known.path and method.path is None:
+            raise ConfigError(f"{where}: {needs(method.kind)}")
+        backbone = config.foundation.backbone
+        if known.foundation and backbone not in _SD21:
+            raise ConfigError(
+                f"{where}: {method.kind} runs on SD2.1-base, but {file}: foundation.backbone is "
+                f"{backbone!r}; take {name} out of sweep.methods or use {' or '.join(_SD21)}"
+            )
 
 
 def _paths(images: Images) -> set[str]:

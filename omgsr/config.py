@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from omgsr import catalogue
 from omgsr._build import ConfigError as ConfigError
 from omgsr._build import convert, unknown
 from omgsr._checks import check_disjoint, check_names, check_references
 from omgsr._yaml import read_yaml
+from omgsr.baselines import Method as Method
 from omgsr.presets import Preset
 from omgsr.sections import Features as Features
 from omgsr.sections import Foundation as Foundation
@@ -47,9 +48,9 @@ class Config:
     variants: dict[str, Variant]
     """Training variants by name."""
     sweep: Sweep
-    """The runs."""
-    methods: tuple[Literal["bicubic"], ...]
-    """Baselines scored beside the runs."""
+    """The runs, and the methods beside them."""
+    methods: dict[str, Method]
+    """Methods beside OMGSR by name."""
     data: Data
     """Training pairs."""
     benchmarks: dict[str, Benchmark]
@@ -75,6 +76,11 @@ class Config:
     def run_names(self) -> tuple[str, ...]:
         """Folder of every run below runs/, such as full-auto."""
         return tuple(f"{variant}-{t}" for variant, t in self.runs)
+
+    @property
+    def method_names(self) -> tuple[str, ...]:
+        """Folder of every method beside them below runs/, in the order of the sweep."""
+        return self.sweep.methods
 
     @property
     def unset(self) -> tuple[tuple[str, str], ...]:

@@ -32,20 +32,21 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """The runs of one pipeline: every variant at every timestep."""
+    """The runs of one pipeline, every variant at every timestep, and the methods beside them."""
 
     variants: tuple[str, ...]
     """Names out of `variants`."""
     timesteps: tuple[Timestep, ...]
     """`auto` for the t* that the timestep stage computes, or 1..999."""
+    methods: tuple[str, ...]
+    """Names out of `methods`; may be empty."""
 
     def __post_init__(self) -> None:
-        for name in ("variants", "timesteps"):
+        for name, least in (("variants", 1), ("timesteps", 1), ("methods", 0)):
             values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(
-                    f"{name}: got {list(values)}, allowed: at least one, each of them once"
-                )
+            if len(values) < least or len(set(values)) < len(values):
+                some = "at least one, " if least else ""
+                raise ValueError(f"{name}: got {list(values)}, allowed: {some}each of them once")
 
 
 @dataclass(frozen=True, kw_only=True)

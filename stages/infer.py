@@ -1,4 +1,4 @@
-"""Stage `infer`: the benchmarks restored by one run or baseline => runs/<run>/sr/<benchmark>/.
+"""Stage `infer`: the benchmarks restored by one run => runs/<run>/sr/<benchmark>/.
 
 The run card decides timestep, prompt and latents; nothing of it can be said a second time here.
 """
@@ -17,17 +17,13 @@ Restored = Iterator[tuple[Row, inference.Image]]
 
 
 def main(run: str) -> None:
-    """`run` is a name such as full-auto, or a method such as bicubic."""
+    """`run` is a name such as full-auto."""
     settings = config.load()
     scale, plan = settings.data.scale, settings.infer
-    generator = None
-    if run not in settings.methods:
-        generator, _ = runs.load(Path("runs") / run / "model", Path("foundation"))
-        generator = inference.merge(generator).to(device.pick())
+    generator, _ = runs.load(Path("runs") / run / "model", Path("foundation"))
+    generator = inference.merge(generator).to(device.pick())
 
     def restore(rows: Iterable[Row]) -> Restored:
-        if generator is None:
-            return inference.bicubic_rows(rows, scale)
         return inference.restore_rows(generator, rows, plan.batch, scale, plan.color)
 
     out = Path("runs") / run / "sr"

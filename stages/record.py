@@ -34,9 +34,10 @@ def settings(config: Config, run: str) -> dict[str, str]:
     values = asdict(config)
     variants = values.pop("variants")
     del values["sweep"], values["methods"]
-    if run in config.methods:
+    if run in config.method_names:
         model = ("foundation", "timestep", "train", "infer")
-        return flatten({"method": run} | {k: v for k, v in values.items() if k not in model})
+        own = {"method": run, "baseline": read_json(Path("runs", run, "method.json"))}
+        return flatten(own | {k: v for k, v in values.items() if k not in model})
     variant, t = config.runs[config.run_names.index(run)]
     own = {"method": "omgsr", "variant": variant, "timestep_asked": t}
     card = read_json(Path("runs", run, "model", "omgsr.json"))
@@ -173,7 +174,7 @@ def collect(config: Config, run: str) -> Result:
 def main() -> None:
     """Record the runs that params.yaml names, and print where to look at them."""
     config = load()
-    results = [collect(config, run) for run in (*config.run_names, *config.methods)]
+    results = [collect(config, run) for run in (*config.run_names, *config.method_names)]
     runs, new, experiment = tracking.record(results)
     charts, compared = ui.links(ui.server(), experiment, runs)
     print(f"MLflow: {new} new, {len(runs) - new} already there. To look at them: make ui")

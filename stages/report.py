@@ -29,7 +29,7 @@ OUT, SHOWN = Path("reports"), 4
 def main() -> None:
     """Reads the scores of every run and method and writes the report."""
     settings = config.load()
-    runs = settings.methods + settings.run_names
+    runs = settings.method_names + settings.run_names
     traits = tuple(metrics.traits(name) for name in settings.score.metrics)
     scores = summary.read_scores("runs", runs)
     own = scores[scores["run"].isin(settings.run_names)]
@@ -54,7 +54,7 @@ def notes(settings: config.Config, composites: pd.DataFrame) -> list[str]:
     found = [tables.PIPELINE_ONLY] if settings.profile == "mini" else []
     if composites["composite"].isna().all():
         found.append("No composite score: it compares OMGSR runs, so it takes at least two.")
-    for run in settings.methods + settings.run_names:
+    for run in settings.method_names + settings.run_names:
         found += files.read_json(Path("runs", run, "scores.json"))["notes"]
     return list(dict.fromkeys(found))
 
@@ -84,7 +84,7 @@ def draw(settings: config.Config, composites: pd.DataFrame) -> None:
 def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> sheets.Pixels:
     """Some pictures of a benchmark by all methods, spread evenly over the set."""
     rows = manifest.read(f"data/pairs/{benchmark}.csv")
-    runs = settings.methods + settings.run_names
+    runs = settings.method_names + settings.run_names
     chosen = manifest.spread(rows, SHOWN)
     own = scores[scores["benchmark"] == benchmark]
     pictures = [

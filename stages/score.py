@@ -14,7 +14,7 @@ from omgsr import config, files, manifest, metrics, scoring
 def main(run: str) -> None:
     """`run` is a run of the sweep or a method; all of its benchmarks are scored."""
     settings = config.load()
-    if run not in (allowed := settings.run_names + settings.methods):
+    if run not in (allowed := settings.run_names + settings.method_names):
         raise ValueError(f"{run!r} is no run: {', '.join(allowed)}")
     folder, border = Path("runs", run), settings.score.crop_border
     # All pairs first: a mismatch in the last benchmark shows before any work.

@@ -96,10 +96,25 @@ def test_the_papers_profile_loads_once_its_roots_are_set(root):
 
 
 def test_the_sweep_is_variants_times_timesteps(root):
-    sweep = {"variants": ["full", "no_lrr"], "timesteps": [999, "auto"]}
+    sweep = {"variants": ["full", "no_lrr"], "timesteps": [999, "auto"], "methods": []}
     change(root, "params.yaml", "sweep", sweep)
     names = ("full-999", "full-auto", "no_lrr-999", "no_lrr-auto")
     assert config.load(root).run_names == names
+
+
+def test_methods_are_defined_by_name_and_run_by_the_sweep(root):
+    assert config.load(root).method_names == ("bicubic",)
+    change(root, "params.yaml", "methods.esrgan", {"kind": "realesrgan", "path": None})
+    settings = config.load(root)  # only what is run has to be complete
+    assert settings.methods["esrgan"].kind == "realesrgan"
+    options = {"dtype": "bf16"}
+    change(root, "params.yaml", "methods.esrgan", {"kind": "realesrgan", "path": "x.pth", "options": options})
+    change(root, "params.yaml", "sweep.methods", ["lanczos", "esrgan"])
+    settings = config.load(root)
+    assert settings.method_names == ("lanczos", "esrgan")
+    assert settings.methods["esrgan"].options.given == options
+    change(root, "params.yaml", "sweep.methods", [])
+    assert config.load(root).method_names == ()
 
 
 def test_exponents_without_a_point_are_numbers(root):
@@ -167,7 +182,18 @@ CASES = [
     (PARAMS, "profile", "../configs/mini", ["unknown profile"]),
     (PARAMS, "variants.full.losses.lpisp", 1, ["variants.full.losses: ", "'lpisp'", "Allowed: dv3cd, gan, l1"]),
     (PARAMS, "sweep.variants", ["ful"], ["params.yaml: sweep.variants: unknown variant 'ful'; did you mean 'full'?"]),
-    (PARAMS, "methods", ["bicubik"], ["params.yaml: methods[0]: ", "'bicubik'; did you mean 'bicubic'?"]),
+    (PARAMS, "sweep.methods", ["bicubik"], ["params.yaml: sweep.methods: unknown method 'bicubik'; did you mean 'bicubic'?"]),
+    (PARAMS, "sweep.methods", ["bicubic", "bicubic"], ["sweep: methods: got ['bicubic', 'bicubic'], allowed: each of them once"]),
+    (PARAMS, "methods.bicubic", {"kind": "bicubik"}, ["methods.bicubic.kind: ", "'bicubik'; did you mean 'bicubic'?"]),
+    (PARAMS, "methods.bicubic", "bicubic", ["params.yaml: methods.bicubic: got 'bicubic', allowed: a mapping"]),
+    (PARAMS, "methods.bicubic.path", "x.pth", ["methods.bicubic: path: got 'x.pth', but bicubic has no weights"]),
+    (PARAMS, "methods.bicubic.options", {"dtype": "bf16"}, ["methods.bicubic: options: bicubic takes no option 'dtype'; allowed: none"]),
+    (PARAMS, "methods.lanczos.options", {"tile_size": 3}, ["methods.lanczos.options: unknown key 'tile_size'"]),
+    (PARAMS, "methods.bicubic", {"kind": "realesrgan"}, ["params.yaml: methods.bicubic: realesrgan needs `path`: RealESRGAN_x4plus.pth", "BSD-3-Clause"]),
+    (PARAMS, "methods.bicubic", {"kind": "folder"}, ["methods.bicubic: folder needs `path`: a folder of outputs, <benchmark>/<image>.png"]),
+    (PARAMS, "methods.bicubic", {"kind": "osediff", "path": "osediff.pkl"}, ["methods.bicubic: osediff runs on SD2.1-base, but configs/mini.yaml: foundation.backbone is 'mini'"]),
+    (PARAMS, "methods.full-auto", {"kind": "bicubic"}, ["params.yaml: methods: got the name 'full-auto', allowed: letters, digits and _ +"]),
+    (PARAMS, "methods.v1", {"kind": "realesrgan", "options": {"dtype": "fp64"}}, ["methods.v1.options.dtype: "]),
     (MINI, "score.metrics", ["psnr", "niqee"], ["score.metrics[1]: unknown metric 'niqee'; did you mean 'niqe'?"]),
     (MINI, "data.degradation", "lihgt", ["data.degradation: unknown degradation preset 'lihgt'; did you mean 'light'?"]),
     (MINI, "benchmarks.mini_light.degradation", "x", ["benchmarks.mini_light.degradation: unknown degradation preset"]),
@@ -189,6 +215,7 @@ CASES = [
     (MINI, "benchmarks.train", {"hq": {"dead_leaves": 1}, "crop": None, "degradation": "light", "paired": False}, ["benchmarks.train: this name is taken"]),
     (MINI, "benchmarks", {}, ["configs/mini.yaml: benchmarks: empty"]),
     (PARAMS, "variants.a-b", {"losses": {"l1": 1}}, ["params.yaml: variants: got the name 'a-b'"]),
+    (PARAMS, "variants", {"v1.5": {"losses": {"l1": 1}}}, ["params.yaml: variants: got the name 'v1.5', allowed: letters, digits and _ +"]),
     (MINI, "foundation", {**read(ROOT / MINI)["foundation"], "source": "train", "training": None}, ["foundation: training: null"]),
     (MINI, "foundation", {**read(ROOT / MINI)["foundation"], "source": "hub", "path": "a/b"}, ["foundation: revision: null"]),
     (MINI, "foundation.source", "folder", ["foundation.path"]),

@@ -62,6 +62,12 @@ def write_run(root: Path) -> None:
     (run / "train" / "previews" / "step-000030.png").write_text("a picture")
 
 
+def write_method(root: Path) -> None:
+    made = {"kind": "bicubic", "options": {}, "notes": []}
+    (root / "runs/bicubic").mkdir()
+    (root / "runs/bicubic/method.json").write_text(json.dumps(made))
+
+
 def write_lock(root: Path, model: str) -> None:
     stages = ("train@full-auto", "infer@full-auto", "score@full-auto")
     names = (*stages, "baseline@bicubic", "score_baseline@bicubic")
@@ -78,6 +84,7 @@ def project(tmp_path: Path, checkout: Path) -> Path:
         (tmp_path / package).symlink_to(checkout / package)
     write_reports(tmp_path, 0.75)
     write_run(tmp_path)
+    write_method(tmp_path)
     write_lock(tmp_path, "1")
     return tmp_path
 
@@ -144,6 +151,7 @@ def test_every_run_is_recorded_once_and_whole(project: Path, stage: Stage) -> No
     assert bicubic.data.metrics["mini_standard/psnr"] == 25.5
     assert "composite" not in bicubic.data.metrics
     assert not any(name.startswith(("train", "model")) for name in bicubic.data.params)
+    assert bicubic.data.params["method"] == bicubic.data.params["baseline.kind"] == "bicubic"
 
 
 def test_a_deleted_store_comes_back_and_a_new_model_is_a_new_run(

@@ -28,7 +28,7 @@ def describe(settings: config.Config) -> str:
     lines = {
         "profile": settings.profile,
         "runs": ", ".join(settings.run_names),
-        "beside them": ", ".join(settings.methods),
+        "beside them": ", ".join(settings.method_names),
         "benchmarks": ", ".join(settings.benchmarks),
         "metrics": ", ".join(settings.score.metrics),
     }

@@ -1,0 +1,81 @@
+"""Stage `baseline`: the benchmarks by a method beside OMGSR => runs/<name>/sr/<benchmark>/.
+
+runs/<name>/method.json says what restored them: kind, options, and the sha256 of its weights.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from omgsr import config, device, files, images, manifest, methods
+from omgsr.config import Method
+from omgsr.manifest import Row
+from omgsr.methods import rows as by_rows
+from omgsr.methods.fingerprint import sha256
+
+FOUNDATION = Path("foundation")
+
+
+def main(name: str) -> None:
+    """`name` is one of sweep.methods in params.yaml."""
+    settings = config.load()
+    if name not in settings.method_names:
+        allowed = ", ".join(settings.method_names) or "none"
+        raise ValueError(f"{name!r} is no method of sweep.methods: {allowed}")
+    given, run = settings.methods[name], Path("runs", name)
+    method = None if given.kind == "folder" else load(given)
+    shutil.rmtree(run / "sr", ignore_errors=True)
+    for benchmark in settings.benchmarks:
+        rows = manifest.read(f"data/pairs/{benchmark}.csv")
+        if method is None:
+            saved = copy(Path(str(given.path), benchmark), rows, settings.data.scale, run)
+        else:
+            restored = by_rows.restore(method, rows, settings.data.scale, settings.infer.batch)
+            saved = save(restored, run / "sr" / benchmark)
+        for _ in tqdm(saved, total=len(rows), desc=f"{name} on {benchmark}", unit="image"):
+            pass
+    files.write_json(run / "method.json", card(given, method))
+
+
+def load(given: Method) -> methods.Method:
+    """The method of a definition, on the device that is there."""
+    where = FOUNDATION if methods.KNOWN[given.kind].foundation else None
+    return methods.load(
+        given.kind, path=given.path, foundation=where, device=device.pick(), **given.options.given
+    )
+
+
+def save(restored: Iterator[tuple[Row, by_rows.Image]], folder: Path) -> Iterator[str]:
+    """Writes <folder>/<name>.png for every restored row and yields the name."""
+    for row, image in restored:
+        images.write_png(folder / f"{row.name}.png", image)
+        yield row.name
+
+
+def copy(folder: Path, rows: list[Row], scale: int, run: Path) -> Iterator[str]:
+    """Copies the outputs of another program for every row and yields the name."""
+    for row, data in by_rows.taken(folder, rows, scale):
+        files.write_bytes(run / "sr" / folder.name / f"{row.name}.png", data)
+        yield row.name
+
+
+def card(given: Method, method: methods.Method | None) -> dict[str, Any]:
+    """What made the images, for who asks where a number comes from."""
+    known = methods.KNOWN[given.kind]
+    about: dict[str, Any] = {"kind": given.kind, "options": given.options.given}
+    if given.path is not None:
+        about |= {"path": given.path, "sha256": sha256(given.path), "licence": known.licence}
+    if known.foundation:
+        about["foundation"] = files.read_json(FOUNDATION / "foundation.json")["sha256"]
+    return about | {"notes": list(getattr(method, "notes", []))}
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"baseline: {error}")

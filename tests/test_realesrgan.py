@@ -1,0 +1,168 @@
+"""Real-ESRGAN on miniatures of its released files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+
+from omgsr.methods import _rrdbnet
+from omgsr.methods.realesrgan import ArchitectureError, RealESRGAN, build, read
+from omgsr.methods.safe_pickle import UnsafeFile
+
+
+def network(scale: int = 4, features: int = 8, blocks: int = 2, growth: int = 4) -> nn.Module:
+    """An RRDBNet of random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(scale)
+        return _rrdbnet.network()(
+            3, 3, scale=scale, num_feat=features, num_block=blocks, num_grow_ch=growth
+        ).eval()
+
+
+def picture(height: int, width: int, kind: type = np.uint8) -> NDArray[Any]:
+    rng = np.random.default_rng(height * width)
+    return rng.integers(0, np.iinfo(kind).max + 1, (height, width, 3), dtype=kind)
+
+
+def released(folder: Path, model: nn.Module) -> Path:
+    """A .pth as the project releases them."""
+    other = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    torch.save({"params": other, "params_ema": model.state_dict()}, folder / "model.pth")
+    return folder / "model.pth"
+
+
+@torch.inference_mode()
+def plain(model: nn.Module, image: NDArray[Any]) -> NDArray[np.float32]:
+    """The network on one image whose sides it takes."""
+    x = torch.from_numpy(image.astype(np.float32) / np.iinfo(image.dtype).max)
+    out = model(x.permute(2, 0, 1)[None])[0].clamp(0, 1).permute(1, 2, 0)
+    return np.asarray(out)
+
+
+@pytest.mark.parametrize("scale", [4, 2, 1])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_released_file_is_the_network(tmp_path: Path, scale: int, kind: type) -> None:
+    model = network(scale)
+    method = RealESRGAN.from_file(released(tmp_path, model))
+    assert method.scale == scale
+    images = [picture(12, 8, kind), picture(12, 8, kind)[::-1].copy()]
+    for found, image in zip(method(images, (12 * scale, 8 * scale)), images, strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, plain(model, image), atol=1e-6)
+
+
+def test_the_released_sizes_are_recognised() -> None:
+    """23 blocks of 64 features are x4plus; its 16.7 M weights are known."""
+    state = network(4, 64, 23, 32).state_dict()
+    made = build(state, Path("x"))
+    assert sum(p.numel() for p in made.parameters()) == 16_697_987
+    assert sum(p.numel() for p in network(2, 64, 23, 32).parameters()) == 16_703_171
+    assert sum(p.numel() for p in network(4, 64, 6, 32).parameters()) == 4_467_779
+
+
+def test_every_layout_of_a_file_is_read(tmp_path: Path) -> None:
+    model = network()
+    state = model.state_dict()
+    files = [tmp_path / name for name in ("ema.pth", "params.pth", "bare.pth", "a.safetensors")]
+    torch.save({"params": {}, "params_ema": state}, files[0])
+    torch.save({"params": state}, files[1])
+    torch.save(state, files[2])
+    save_file(state, files[3])
+    for file in files:
+        found = read(file)
+        assert found.keys() == state.keys()
+        assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 9), (9, 1), (2, 2)])
+def test_x2_takes_odd_sizes_and_gives_any(size: tuple[int, int]) -> None:
+    model = network(2)
+    method, image = RealESRGAN(model), picture(*size)
+    double = size[0] * 2, size[1] * 2
+    assert method([image], double)[0].shape == (*double, 3)
+    mode = "reflect" if min(size) > 1 else "edge"
+    padded = np.pad(image, ((0, -size[0] % 2), (0, -size[1] % 2), (0, 0)), mode=mode)  # type: ignore[call-overload]
+    wanted = plain(model, padded)[: double[0], : double[1]]
+    np.testing.assert_allclose(method([image], double)[0], wanted, atol=1e-6)
+
+
+def test_other_sizes_are_lanczos_of_its_own() -> None:
+    model = network()
+    image, size = picture(10, 6), (27, 41)
+    found = RealESRGAN(model)([image], size)[0]
+    large = plain(model, image)
+    channels = [
+        Image.fromarray(large[..., c]).resize((41, 27), Image.Resampling.LANCZOS) for c in range(3)
+    ]
+    np.testing.assert_allclose(found, np.stack(channels, 2).clip(0, 1), atol=1e-5)
+    assert found.shape == (27, 41, 3)
+
+
+def test_bf16_is_near(tmp_path: Path) -> None:
+    model, image = network(), picture(16, 16)
+    file = released(tmp_path, model)
+    found = RealESRGAN.from_file(file, dtype="bf16")([image], (64, 64))[0]
+    exact = plain(model, image)
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - exact).max() < 0.05
+    with pytest.raises(ValueError, match="dtype: got 'fp8', allowed: fp32, bf16"):
+        RealESRGAN.from_file(file, dtype="fp8")
+
+
+def test_a_tiler_is_given_the_network_and_the_image() -> None:
+    model, seen = network(2), []
+
+    def tile(run: Any, x: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(x.shape))
+        return run(x)
+
+    image = picture(6, 5)
+    found = RealESRGAN(model, tile=tile)([image, image], (12, 10))
+    assert seen == [(2, 3, 6, 6)]  # padded for the pixel-unshuffle
+    np.testing.assert_array_equal(found, RealESRGAN(model)([image, image], (12, 10)))
+
+
+def test_other_networks_are_refused(tmp_path: Path) -> None:
+    state = network().state_dict()
+    grey = {**state, "conv_first.weight": torch.zeros(8, 1, 3, 3)}
+    cases = {
+        "compact.pth": ({"params": {"body.0.weight": torch.zeros(64, 3, 3, 3)}}, "body.0.weight"),
+        "old.pth": ({"model.0.weight": torch.zeros(64, 3, 3, 3)}, "model.0.weight"),
+        "grey.pth": ({"params": grey}, "not an RRDBNet for colour images"),
+        "less.pth": ({k: v for k, v in state.items() if "conv_hr" not in k}, "conv_hr"),
+        "more.pth": ({**state, "extra": torch.zeros(1)}, "extra"),
+        "none.pth": ({"params": {}}, "it holds nothing"),
+        "text.pth": ({"params": {"a": "b"}}, "holds no weights under params_ema or params"),
+        "list.pth": ([1], "holds no weights under params_ema or params"),
+    }
+    for name, (held, message) in cases.items():
+        torch.save(held, tmp_path / name)
+        with pytest.raises(ArchitectureError, match=message) as error:
+            RealESRGAN.from_file(tmp_path / name)
+        assert str(tmp_path / name) in str(error.value)
+    torch.save(nn.Linear(1, 1), tmp_path / "module.pth")
+    with pytest.raises(UnsafeFile, match="Linear"):
+        RealESRGAN.from_file(tmp_path / "module.pth")
+    (tmp_path / "half.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        RealESRGAN.from_file(tmp_path / "half.safetensors")
+
+
+def test_only_the_network_of_basicsr_is_loaded() -> None:
+    """The package itself imports what no longer loads, and nothing of the stand-ins stays."""
+    code = (
+        "import sys; from omgsr.methods import _rrdbnet; print(_rrdbnet.network().__module__);"
+        "print([m for m in sys.modules if m.split('.')[0] == 'basicsr' or 'archs' in m])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["omgsr._basicsr.archs.rrdbnet_arch", "[]"]
