@@ -13,11 +13,12 @@ from omgsr import (
     config,
     figures,
     files,
+    gallery,
     images,
-    manifest,
     metrics,
     plots,
     sheets,
+    statistics,
     summary,
     tables,
 )
@@ -37,6 +38,12 @@ def main() -> None:
     files.write_text(OUT / "scores.csv", scores.to_csv(index=False))
     files.write_text(OUT / "composite.csv", composites.to_csv(index=False))
     files.write_json(OUT / "summary.json", summary.summary(scores, composites))
+    files.write_json(OUT / "contract.json", contract(runs))
+    lower = {one.name: one.lower_better for one in traits}
+    gaps = statistics.differences(scores, runs[0], lower, settings.seed)
+    table_of = {"intervals": statistics.intervals(scores, settings.seed), "differences": gaps}
+    for name, frame in table_of.items():
+        files.write_text(OUT / f"{name}.csv", frame.round(6).to_csv(index=False))
     paired = {name: one.paired for name, one in settings.benchmarks.items()}
     table = tables.score_table(
         scores, composites, runs, paired, traits, notes(settings, composites)
@@ -83,38 +90,30 @@ def draw(settings: config.Config, composites: pd.DataFrame) -> None:
 
 def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> sheets.Pixels:
     """Some pictures of a benchmark by all methods, spread evenly over the set."""
-    rows = manifest.read(f"data/pairs/{benchmark}.csv")
     runs = settings.method_names + settings.run_names
-    chosen = manifest.spread(rows, SHOWN)
-    own = scores[scores["benchmark"] == benchmark]
     pictures = [
         sheets.Picture(
             name=row.name,
-            versions=versions(row, benchmark, runs, settings.data.scale),
-            captions={run: caption(own, run, row.name) for run in runs},
+            versions=versions,
+            captions={run: gallery.caption(scores, benchmark, run, row.name) for run in runs},
         )
-        for row in chosen
+        for row, versions in gallery.chosen(benchmark, runs, settings.data.scale, SHOWN)
     ]
     # Many runs: smaller cells keep the sheet within what a screen can show.
     return sheets.sheet(benchmark, pictures, sheets.DETAIL * (4 if len(runs) <= 4 else 3))
 
 
-def versions(
-    row: manifest.Row, benchmark: str, runs: tuple[str, ...], scale: int
-) -> dict[str, sheets.Pixels]:
-    """LQ, bicubic, every run and HQ of one picture, all of one size."""
-    lq = manifest.load_lq(row)
-    found = {"LQ (nearest)": sheets.nearest(lq, scale), "bicubic": images.upscale(lq, scale)}
+def contract(runs: tuple[str, ...]) -> list[dict[str, object]]:
+    """How the scores were made: once for all runs whose scores were made alike."""
+    found: list[dict[str, object]] = []
     for run in runs:
-        found[run] = images.read_rgb(Path("runs", run, "sr", benchmark, f"{row.name}.png"))
-    return found | ({"HQ": manifest.load_hq(row)} if row.hq else {})
-
-
-def caption(scores: pd.DataFrame, run: str, image: str) -> str:
-    """The first three scores of one picture."""
-    own = scores[(scores["run"] == run) & (scores["image"] == image)]
-    first = own[["metric", "value"]].head(3).itertuples(index=False)
-    return "  ".join(f"{metric} {value:.4g}" for metric, value in first)
+        told = files.read_json(Path("runs", run, "scores.json"))
+        same = next((one for one in found if {**one, "runs": 0} == {**told, "runs": 0}), None)
+        if same is None:
+            found.append({"runs": [run], **told})
+        else:
+            same["runs"] = [*same["runs"], run]  # type: ignore[misc]
+    return found
 
 
 if __name__ == "__main__":

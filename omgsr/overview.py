@@ -1,0 +1,133 @@
+"""The sections of the report's page, from the frames and files that the stages have written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from omgsr import figures, page, timestep_figure
+from omgsr.composite import AVERAGE
+from omgsr.page import Block, Cell
+from omgsr.tables import DASH, Table
+
+
+def timestep(curve: pd.DataFrame, found: Mapping[str, Any], images: pd.DataFrame) -> Block:
+    """The curve of Eq. 5 with t*, its interval and every image's own t."""
+    figure = timestep_figure.timestep_curve(curve, found, images)
+    return Block(
+        id="timestep",
+        title="Mid-timestep",
+        text=f"t* = {found['t']}, 95 % interval {found['low']} to {found['high']}, from "
+        f"{found['images']} pairs (Eqs. 4 and 5).",
+        plots=[page.svg(figure, f"Mean SNR gap over the timestep, least at {found['t']}")],
+    )
+
+
+def scores(table: Table, intervals: pd.DataFrame) -> Block:
+    """Every metric on every benchmark, a column a run, with 95 % intervals below the means."""
+    known = intervals.set_index(["run", "benchmark", "metric"])
+    rows = []
+    for line in table.lines:
+        cells = [Cell(text=line.benchmark), Cell(text=f"{line.traits.name} {line.traits.arrow}")]
+        for run, value, text, mark in zip(
+            table.runs, line.values, line.texts, line.marks, strict=True
+        ):
+            key = (run, line.benchmark, line.traits.name)
+            more = ""
+            if value is not None and key in known.index:
+                low, high = known.loc[key, ["low", "high"]]
+                digits = len(text.partition(".")[2])
+                more = f" [{low:.{digits}f}, {high:.{digits}f}]"
+            cells.append(Cell(text=text + more, mark=mark, order=value))
+        rows.append(cells)
+    return Block(
+        id="scores",
+        title="Scores",
+        text="Means over the images of a benchmark with bootstrap 95 % intervals. The best value "
+        "of a line is bold, the second best underlined. A click on a column's head sorts.",
+        tables=[page.Table(head=["benchmark", "metric", *table.runs], rows=rows, names=2)],
+    )
+
+
+def differences(frame: pd.DataFrame, reference: str) -> Block:
+    """Every run against one, image by image."""
+    head = ["run", "benchmark", "metric", f"minus {reference}", "low", "high", "won", "lost"]
+    rows = [
+        [Cell(text=one.run), Cell(text=one.benchmark), Cell(text=one.metric)]
+        + [
+            Cell(text=f"{value:+.4f}", order=value)
+            for value in (one.difference, one.low, one.high)
+        ]
+        + [Cell(text=str(count), order=count) for count in (one.won, one.lost)]
+        for one in frame.itertuples(index=False)
+    ]
+    return Block(
+        id="differences",
+        title=f"Against {reference}",
+        text="Mean difference over the same images with its 95 % interval, and the number of "
+        "images on which each of the two is better. An interval without zero is a difference "
+        "that this benchmark can tell.",
+        tables=[page.Table(head=head, rows=rows, names=3)],
+    )
+
+
+def composites(
+    frame: pd.DataFrame, timesteps: Mapping[str, int], variants: Mapping[str, str]
+) -> Block:
+    """Composite scores of the runs in the form of the paper's Figure 4 and Table 5."""
+    if frame["composite"].isna().all():
+        text = "A composite score compares OMGSR runs, so it takes at least two of them."
+        return Block(id="composite", title="Composite score", text=text)
+    names = list(dict.fromkeys(frame["benchmark"]))
+    wide = frame.pivot(index="run", columns="benchmark", values="composite")
+    best = frame[frame["benchmark"] == AVERAGE]["composite"].dropna().astype(float).max()
+    rows = []
+    for run in dict.fromkeys(frame["run"]):
+        values = [None if pd.isna(v) else float(v) for v in wide.loc[run, names]]
+        cells = [
+            Cell(
+                text=DASH if value is None else f"{value:.4f}",
+                order=value,
+                mark="best" if name == AVERAGE and value == best else "",
+            )
+            for name, value in zip(names, values, strict=True)
+        ]
+        rows.append([Cell(text=run), Cell(text=str(timesteps[run]), order=timesteps[run]), *cells])
+    figure = figures.composite_curve(frame, timesteps, variants)
+    return Block(
+        id="composite",
+        title="Composite score",
+        text="Every metric is scaled to 0..1 over the runs of a benchmark, 1 the best, and "
+        "averaged (Eqs. 20 to 23). The values depend on which runs are compared.",
+        plots=[page.svg(figure, "Composite score over the timestep of injection")],
+        tables=[page.Table(head=["run", "t", *names], rows=rows)],
+    )
+
+
+def pictures(found: Sequence[page.Picture]) -> Block:
+    """Before and after."""
+    return Block(
+        id="pictures",
+        title="Before and after",
+        text="Move the slider; the menus choose what stands left and right of it, and the zoom.",
+        pictures=found,
+    )
+
+
+def losses(histories: Mapping[str, pd.DataFrame]) -> Block:
+    """Losses, validation scores and gradient norms of the trainings."""
+    figure = figures.loss_curves(histories)
+    plots = [page.svg(figure, "Losses, validation scores and gradient norms over the steps")]
+    return Block(id="training", title="Training", plots=plots)
+
+
+def evidence(**told: Any) -> Block:
+    """How the numbers were made: settings, run cards, evaluation contract, environment."""
+    texts = {
+        name.replace("_", " "): json.dumps(value, indent=2, ensure_ascii=False, default=str)
+        for name, value in told.items()
+    }
+    return Block(id="how", title="How these numbers were made", texts=texts)
