@@ -88,6 +88,22 @@ def trained(folder):
         history.to_csv(folder / f"runs/{run}/train/history.csv", index=False)
         t = {"t": int(run.split("-")[1]), "source": "given"}
         (folder / f"runs/{run}/t.json").write_text(json.dumps(t))
+        (folder / f"runs/{run}/model").mkdir()
+        (folder / f"runs/{run}/model/omgsr.json").write_text(json.dumps({"t": t["t"]}))
+
+
+def timestep(folder):
+    """What the stage of this name writes."""
+    (folder / "reports").mkdir()
+    t = np.arange(1, 1001)
+    pd.DataFrame({"t": t, "gap": np.abs(np.log(t / 273)) + 0.1}).to_csv(
+        folder / "reports/timestep.csv", index=False
+    )
+    found = {"t": 273, "low": 260, "high": 290, "images": 3}
+    (folder / "reports/timestep.json").write_text(json.dumps(found))
+    pd.DataFrame({"image": ["NA", "b", "c"], "t": [200, 273, 300]}).to_csv(
+        folder / "data/moments.csv", index=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +113,11 @@ def workspace(tmp_path_factory, checkout):
     settings(folder, checkout)
     pictures(folder)
     trained(folder)
+    timestep(folder)
     for run in RUNS:
         stage(folder, "score", run)
     (folder / "screen.txt").write_text(stage(folder, "report"))
+    stage(folder, "page")
     return folder
 
 
@@ -123,6 +141,43 @@ def test_scoring_again_gives_the_same_bytes(workspace):
     path.unlink()
     stage(workspace, "score", "full-1")
     assert path.read_bytes() == before
+
+
+def test_intervals_and_differences_are_those_of_the_images(workspace):
+    scores = pd.read_csv(workspace / "reports/scores.csv", keep_default_na=False)
+    single = scores[(scores["image"] != "") & (scores["metric"] == "psnr")]
+    values = {run: own.set_index("image")["value"] for run, own in single.groupby("run")}
+    intervals = pd.read_csv(workspace / "reports/intervals.csv")
+    found = intervals.set_index(["run", "benchmark", "metric"]).loc[("full-1", PAIRED, "psnr")]
+    assert found["images"] == 2
+    assert found["low"] == pytest.approx(values["full-1"].min(), abs=1e-5)
+    assert found["high"] == pytest.approx(values["full-1"].max(), abs=1e-5)
+    gaps = pd.read_csv(workspace / "reports/differences.csv")
+    assert set(gaps["run"]) == {"full-999", "full-1"}  # against the first method, bicubic
+    gap = gaps.set_index(["run", "benchmark", "metric"]).loc[("full-1", PAIRED, "psnr")]
+    expected = (values["full-1"] - values["bicubic"]).mean()
+    assert gap["difference"] == pytest.approx(expected, abs=1e-5)
+    assert (gap["won"], gap["lost"]) == (0, 2)
+
+
+def test_the_contract_of_all_runs_is_told_once(workspace):
+    contract = json.loads((workspace / "reports/contract.json").read_text())
+    assert [one["runs"] for one in contract] == [list(RUNS)]
+    assert contract[0]["metrics"]["psnr"]["options"]["test_y_channel"] is True
+    assert contract[0]["pyiqa"]
+
+
+def test_the_page_shows_everything_and_is_the_same_every_time(workspace):
+    path = workspace / "reports/index.html"
+    html = path.read_text()
+    for title in ("Mid-timestep", "Scores", "Against bicubic", "Composite score", "Training"):
+        assert f">{title}</h2>" in html
+    for text in ("t* = 273", f"{PAIRED}, im0", f"{LQ_ONLY}, im0", "psnr ↑", "test_y_channel"):
+        assert text in html
+    assert html.count('<figure class="compare">') == 3
+    assert html.count('role="img"') == 3
+    stage(workspace, "page")
+    assert path.read_text() == html
 
 
 def test_reports_files(workspace):
