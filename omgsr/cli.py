@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from omgsr.commands import check, composite, convert, data, upscale
+from omgsr.commands import check, composite, convert, data, doctor, upscale
 
-COMMANDS: tuple[Any, ...] = (check, composite, convert, data, upscale)
+COMMANDS: tuple[Any, ...] = (check, composite, convert, data, doctor, upscale)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import torch
 
-NAMES = ("auto", "cuda", "cpu")
+NAMES = ("auto", "cuda", "mps", "cpu")
 
 
 def pick(name: str = "auto") -> torch.device:
-    """`auto` is CUDA where there is a device of it, else the CPU.
+    """`auto` is CUDA where there is a device of it, else Apple's MPS, else the CPU.
 
-    Raises ValueError for another name, and where `cuda` is asked for and absent.
+    Raises ValueError for another name, and where `cuda` or `mps` is asked for and absent.
     """
     if name not in NAMES:
         raise ValueError(f"device: got {name!r}, allowed: {', '.join(NAMES)}")
     if name == "cpu":
         return torch.device("cpu")
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and name in ("auto", "cuda"):
         return torch.device("cuda")
+    if torch.backends.mps.is_available() and name in ("auto", "mps"):
+        return torch.device("mps")
     if name == "auto":
         return torch.device("cpu")
+    if name == "mps":
+        raise ValueError("device: got 'mps', but this machine has no MPS; use auto or cpu")
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     raise ValueError(
         f"device: got 'cuda', but no CUDA device can be used here (torch {torch.__version__}, "

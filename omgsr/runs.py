@@ -62,7 +62,7 @@ def save(generator: Generator, folder: Path, fields: Mapping[str, Any]) -> Card:
     """Writes the adapters and, last, the card; `fields` are those of Card but `adapters`."""
     lora.save(generator.backbone.vae.encoder, folder / ENCODER)
     lora.save(generator.backbone.denoiser, folder / DENOISER)
-    card = Card(**fields, adapters=_hashes(folder))
+    card = Card(**fields, adapters=hashes(folder))
     files.write_json(folder / CARD, asdict(card))
     return card
 
@@ -140,12 +140,13 @@ def _check(card: Card, folder: Path, foundation: Path, here: str) -> None:
             f"{folder}: trained on foundation {trained_on[:12]}, but {foundation} "
             f"holds {here[:12]}; use that foundation or run `dvc repro` to train anew"
         )
-    for name, digest in _hashes(folder).items():
+    for name, digest in hashes(folder).items():
         if card.adapters.get(name) != digest:
             raise RunError(f"{folder / name}: not the adapter that the card describes; train again")
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def hashes(folder: Path) -> dict[str, str]:
+    """sha256 of both adapter files of a run folder."""
     names = (ENCODER, DENOISER)
     return {name: _sha256(folder / name / "adapter_model.safetensors") for name in names}
 

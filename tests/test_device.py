@@ -24,5 +24,5 @@ def test_cuda_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:9", "CPU"])
 def test_another_name_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"device: got .*allowed: auto, cuda, cpu"):
+    with pytest.raises(ValueError, match=r"device: got .*allowed: auto, cuda, mps, cpu"):
         device.pick(name)
