@@ -5,8 +5,10 @@ An image is decoded once for all metrics, and images of one shape go through a m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -19,6 +21,7 @@ from torch import Tensor
 from omgsr import manifest
 from omgsr.images import read_rgb
 from omgsr.metrics import MIN_SIDE, Metric
+from omgsr.parallel import threaded_map
 
 COLUMNS = ("benchmark", "image", "metric", "value")
 """Columns of a run's scores.csv; a row with an empty image is a mean."""
@@ -77,15 +80,14 @@ def score(
 
     Full-reference metrics are computed where the row names an HQ. `crop_border` pixels are left
     out at every edge. An image too small for a metric, or a score that is not finite, is a note.
+
+    Batches are decoded and scored on all cores at once, by threads: the metrics release Python's
+    lock and most of them use one core, and every model is in memory once.
     """
-    for group in _batches(items):
-        loaded = [_load(item, crop_border) for item in group]
-        # The order is kept: neighbours of one shape are a batch.
-        pairs = zip(group, loaded, strict=True)
-        for _, same in groupby(pairs, key=lambda pair: pair[1][0].shape):
-            together = list(same)
-            names = [item.row.name for item, _ in together]
-            yield from _score_batch(metrics, names, [images for _, images in together])
+    one = partial(_score_group, metrics, crop_border)
+    workers = len(os.sched_getaffinity(0))
+    for scored in threaded_map(one, _batches(items), workers=workers):
+        yield from scored
 
 
 def records(benchmark: str, scored: Iterable[Scored]) -> list[dict[str, str | float]]:
@@ -96,6 +98,20 @@ def records(benchmark: str, scored: Iterable[Scored]) -> list[dict[str, str | fl
         rows.append(("", metric, fmean(s.values[metric] for s in scored if metric in s.values)))
     # Six decimals are more than PyIQA's float32 holds, and the same on every machine.
     return [dict(zip(COLUMNS, (benchmark, n, m, round(v, 6)), strict=True)) for n, m, v in rows]
+
+
+def _score_group(
+    metrics: Sequence[Metric], crop_border: int, group: Sequence[Item]
+) -> list[Scored]:
+    loaded = [_load(item, crop_border) for item in group]
+    found: list[Scored] = []
+    # The order is kept: neighbours of one shape are a batch.
+    pairs = zip(group, loaded, strict=True)
+    for _, same in groupby(pairs, key=lambda pair: pair[1][0].shape):
+        together = list(same)
+        names = [item.row.name for item, _ in together]
+        found += _score_batch(metrics, names, [images for _, images in together])
+    return found
 
 
 def _score_batch(
