@@ -43,9 +43,15 @@ def loss_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def composite_curve(
-    composites: pd.DataFrame, timesteps: Mapping[str, int], variants: Mapping[str, str]
+    composites: pd.DataFrame,
+    timesteps: Mapping[str, int],
+    variants: Mapping[str, str],
+    paper: pd.DataFrame | None = None,
 ) -> Figure:
     """Composite score over the timestep of injection, 999 to 1: the form of the paper's Figure 4.
+
+    `paper` has columns t and composite, the paper's own average (Table 5), drawn behind: its shape
+    is what to compare, as composites of two sets of runs are not on one scale.
 
     One variant: a thin line for each benchmark and a thick one for the average. Several: the
     average of each. `timesteps` and `variants` give those of every run. Runs without a composite
@@ -61,6 +67,9 @@ def composite_curve(
         return message("No composite score: it compares runs, so it takes at least two.")
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
+    if paper is not None:
+        label = "paper's average (Table 5)"
+        axes.plot(paper["t"], paper["composite"], "--", color="0.65", zorder=0, label=label)
     average = table[table["benchmark"] == AVERAGE]
     several = average["variant"].nunique() > 1
     lines = average.groupby("variant", sort=False) if several else _by_benchmark(table)

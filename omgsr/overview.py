@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from omgsr import figures, page, timestep_figure
+from omgsr import figures, page, quoted, timestep_figure
 from omgsr.composite import AVERAGE
 from omgsr.page import Block, Cell
 from omgsr.tables import DASH, Table
@@ -96,7 +96,7 @@ def composites(
             for name, value in zip(names, values, strict=True)
         ]
         rows.append([Cell(text=run), Cell(text=str(timesteps[run]), order=timesteps[run]), *cells])
-    figure = figures.composite_curve(frame, timesteps, variants)
+    figure = figures.composite_curve(frame, timesteps, variants, quoted.figure_4())
     return Block(
         id="composite",
         title="Composite score",

@@ -28,6 +28,13 @@ METHODS = {
 """Methods of Table 3 as the paper names them; -s is the number of diffusion steps."""
 
 
+def figure_4() -> pd.DataFrame:
+    """The paper's average composite score over the timestep: t, composite."""
+    own = table(5).query("metric == 'composite' and benchmark == 'average'")
+    t = own["run"].str.removeprefix("no_lrr-").astype(int)
+    return pd.DataFrame({"t": t, "composite": own["value"]}).sort_values("t", ignore_index=True)
+
+
 def table(number: int) -> pd.DataFrame:
     """Long scores of one of Tables 1 to 5: run, benchmark, metric, value, note.
 

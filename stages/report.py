@@ -17,6 +17,7 @@ from omgsr import (
     images,
     metrics,
     plots,
+    quoted,
     sheets,
     statistics,
     summary,
@@ -83,9 +84,13 @@ def draw(settings: config.Config, composites: pd.DataFrame) -> None:
     }
     timesteps = {run: files.read_json(Path("runs", run, "t.json"))["t"] for run in names}
     variants = dict(zip(names, (variant for variant, _ in settings.runs), strict=True))
-    figure = figures.composite_curve(composites, timesteps, variants)
-    plots.save(figures.loss_curves(histories), OUT / "figures" / "losses.png")
-    plots.save(figure, OUT / "figures" / "composite.png")
+    drawn = {
+        "losses": figures.loss_curves(histories),
+        "composite": figures.composite_curve(composites, timesteps, variants, quoted.figure_4()),
+    }
+    for name, figure in drawn.items():
+        plots.save(figure, OUT / "figures" / f"{name}.png")
+        plots.save_pdf(figure, OUT / "figures" / f"{name}.pdf")
 
 
 def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> sheets.Pixels:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from omgsr import figures, images, plots, sheets, timestep_figure
+from omgsr import figures, images, plots, quoted, sheets, timestep_figure
+from omgsr.composite import AVERAGE
 
 
 def digest(figure, path):
@@ -172,3 +173,21 @@ def test_sheets_refuse_what_cannot_be_compared():
         sheets.sheet("set", [sheets.Picture(name="cat", versions=versions, captions={})])
     with pytest.raises(ValueError, match="set: no picture"):
         sheets.sheet("set", [])
+
+
+def test_the_papers_line_is_behind_and_pdfs_are_the_same_every_time(tmp_path):
+    rows = [(run, b, v) for b in ("x", AVERAGE) for run, v in (("full-999", 0.1), ("full-1", 0.9))]
+    frame = pd.DataFrame(rows, columns=["run", "benchmark", "composite"])
+    given = {"full-999": 999, "full-1": 1}, dict.fromkeys(("full-999", "full-1"), "full")
+    paper = quoted.figure_4()
+    assert paper.set_index("t").loc[273, "composite"] == 0.9774
+    assert len(paper) == 12
+    drawn = [figures.composite_curve(frame, *given, paper) for _ in range(2)]
+    line = drawn[0].axes[0].lines[0]
+    assert "Table 5" in line.get_label()
+    assert list(line.get_ydata()) == list(paper["composite"])
+    for index, figure in enumerate(drawn):
+        plots.save_pdf(figure, tmp_path / f"{index}.pdf")
+    first, second = ((tmp_path / f"{i}.pdf").read_bytes() for i in range(2))
+    assert first == second
+    assert first.startswith(b"%PDF")
