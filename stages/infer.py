@@ -6,12 +6,14 @@ The run card decides timestep, prompt and latents; nothing of it can be said a s
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from tqdm import tqdm
 
 from omgsr import config, device, inference, manifest, runs
 from omgsr.manifest import Row
+from omgsr.restoring import OneStep
 
 Restored = Iterator[tuple[Row, inference.Image]]
 
@@ -20,15 +22,12 @@ def main(run: str) -> None:
     """`run` is a name such as full-auto, or a method such as bicubic."""
     settings = config.load()
     scale, plan = settings.data.scale, settings.infer
-    generator = None
-    if run not in settings.methods:
-        generator, _ = runs.load(Path("runs") / run / "model", Path("foundation"))
-        generator = inference.merge(generator).to(device.pick())
+    method = None if run in settings.methods else load(Path("runs") / run / "model", plan)
 
     def restore(rows: Iterable[Row]) -> Restored:
-        if generator is None:
+        if method is None:
             return inference.bicubic_rows(rows, scale)
-        return inference.restore_rows(generator, rows, plan.batch, scale, plan.color)
+        return inference.restore_rows(method, rows, plan.batch, scale)
 
     out = Path("runs") / run / "sr"
     shutil.rmtree(out, ignore_errors=True)
@@ -37,6 +36,16 @@ def main(run: str) -> None:
         saved = inference.save_rows(restore(rows), out / name)
         for _ in tqdm(saved, total=len(rows), desc=f"{run} on {name}", unit="image"):
             pass
+    for note in dict.fromkeys(method.notes if method else ()):
+        print(f"infer: {note}", file=sys.stderr)
+
+
+def load(model: Path, plan: config.Infer) -> OneStep:
+    """The run as the profile wants it used, on the device that is there."""
+    generator, _ = runs.load(model, Path("foundation"))
+    options = {field.name: getattr(plan, field.name) for field in fields(plan)}
+    del options["batch"]
+    return OneStep(inference.merge(generator).to(device.pick()), **options)
 
 
 if __name__ == "__main__":
