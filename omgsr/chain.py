@@ -19,7 +19,9 @@ from omgsr.tiling import Box, Tiling, tiled
 
 View = Literal["image", "tile"]
 WHOLE = 4
-"""Tiles that an image of the same area, or the reduced one, is as expensive as."""
+"""Tiles whose area an image may have and not be tiled."""
+LOOK = {"encoder": 4, "denoiser": 16, "decoder": 4}
+"""Tiles whose area the reduced image has; the denoiser takes little memory for its area."""
 
 
 class Chain:
@@ -76,8 +78,7 @@ class Chain:
         """One network over a batch."""
         height, width = x.shape[2:]
         look = part is not self.denoiser or self.view == "image"
-        area = WHOLE * tiling.tile**2
-        if height * width <= area if look else tiling.fits(height, width):
+        if height * width <= WHOLE * tiling.tile**2 if look else tiling.fits(height, width):
             return part(x)
         self.tiled = True
         over = _with_look if look else _plainly
@@ -95,7 +96,7 @@ def _with_look(
 ) -> Tensor:
     """Tiles that are normalised and attend as the reduced image was."""
     height, width = x.shape[2:]
-    small = _reduced(x, WHOLE * tiling.tile**2, tiling.step)
+    small = _reduced(x, LOOK[part.name] * tiling.tile**2, tiling.step)
     with part.context.survey(*small.shape[2:]):
         part(small)
 
@@ -109,7 +110,7 @@ def _with_look(
 
 def _reduced(x: Tensor, area: int, step: int) -> Tensor:
     """An image or latent, (1, C, H, W), reduced to at most `area` in sides that are multiples."""
-    factor = (area / (x.shape[2] * x.shape[3])) ** 0.5
+    factor = min((area / (x.shape[2] * x.shape[3])) ** 0.5, 1)
     height, width = (max(int(side * factor) // step, 1) * step for side in x.shape[2:])
     if x.is_floating_point():  # bicubic with antialiasing is not there for every device
         size = (height, width)

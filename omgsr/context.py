@@ -21,7 +21,9 @@ from omgsr import seeding
 from omgsr.tiling import Box
 
 TOKENS = 1024
-"""Most tokens of the reduced image that an attention keeps."""
+"""Most tokens of the reduced image that an attention keeps for the tiles."""
+SEEN = 4096
+"""Most tokens that an attention looks at in the reduced image itself."""
 
 
 class Context:
@@ -103,17 +105,25 @@ class Context:
         args: tuple[Tensor, ...],
         kwargs: dict[str, Any],
         size: tuple[int, int],
-    ) -> None:
-        """Keeps tokens, (m, C), and their places in the image, (m, 2) of 0..1."""
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]] | None:
+        """Keeps tokens, (m, C), and their places in the image, (m, 2) of 0..1.
+
+        Where there are many tokens, they attend to SEEN of them: time stays proportional to area.
+        """
         if kwargs.get("encoder_hidden_states") is not None:  # it looks at the prompt
-            return
+            return None
         tokens = _tokens(attention, args[0])[0]
         reduction = round((size[0] * size[1] / len(tokens)) ** 0.5)
         height, width = size[0] // reduction, size[1] // reduction
         rng = seeding.torch_rng(0, "tokens", len(tokens))
-        chosen = torch.randperm(len(tokens), generator=rng)[:TOKENS].sort().values
+        order = torch.randperm(len(tokens), generator=rng)
+        chosen = order[:TOKENS]
         places = torch.stack([(chosen // width + 0.5) / height, (chosen % width + 0.5) / width], 1)
         self._keep(attention, tokens[chosen.to(tokens.device)], places)
+        if len(tokens) <= SEEN:
+            return None
+        seen = tokens[order[:SEEN].to(tokens.device)]
+        return args, {**kwargs, "encoder_hidden_states": seen[None]}
 
     def _attend(
         self, attention: Any, args: tuple[Tensor, ...], kwargs: dict[str, Any]
