@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from omgsr import config, device, files, images, manifest, methods
+from omgsr import config, device, files, inference, manifest, methods
 from omgsr.config import Method
 from omgsr.manifest import Row
 from omgsr.methods import rows as by_rows
@@ -34,8 +34,9 @@ def main(name: str) -> None:
         if method is None:
             saved = copy(Path(str(given.path), benchmark), rows, settings.data.scale, run)
         else:
-            restored = by_rows.restore(method, rows, settings.data.scale, settings.infer.batch)
-            saved = save(restored, run / "sr" / benchmark)
+            plan = settings.infer.batch, settings.data.scale
+            restored = inference.restore_rows(method, rows, *plan)
+            saved = inference.save_rows(restored, run / "sr" / benchmark)
         for _ in tqdm(saved, total=len(rows), desc=f"{name} on {benchmark}", unit="image"):
             pass
     files.write_json(run / "method.json", card(given, method))
@@ -47,13 +48,6 @@ def load(given: Method) -> methods.Method:
     return methods.load(
         given.kind, path=given.path, foundation=where, device=device.pick(), **given.options.given
     )
-
-
-def save(restored: Iterator[tuple[Row, by_rows.Image]], folder: Path) -> Iterator[str]:
-    """Writes <folder>/<name>.png for every restored row and yields the name."""
-    for row, image in restored:
-        images.write_png(folder / f"{row.name}.png", image)
-        yield row.name
 
 
 def copy(folder: Path, rows: list[Row], scale: int, run: Path) -> Iterator[str]:

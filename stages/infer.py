@@ -5,34 +5,39 @@ The run card decides timestep, prompt and latents; nothing of it can be said a s
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from tqdm import tqdm
 
 from omgsr import config, device, inference, manifest, runs
-from omgsr.manifest import Row
-
-Restored = Iterator[tuple[Row, inference.Image]]
+from omgsr.restoring import OneStep
 
 
 def main(run: str) -> None:
     """`run` is a name such as full-auto."""
     settings = config.load()
     scale, plan = settings.data.scale, settings.infer
-    generator, _ = runs.load(Path("runs") / run / "model", Path("foundation"))
-    generator = inference.merge(generator).to(device.pick())
-
-    def restore(rows: Iterable[Row]) -> Restored:
-        return inference.restore_rows(generator, rows, plan.batch, scale, plan.color)
+    method = load(Path("runs") / run / "model", plan)
 
     out = Path("runs") / run / "sr"
     shutil.rmtree(out, ignore_errors=True)
     for name in settings.benchmarks:
         rows = manifest.read(f"data/pairs/{name}.csv")
-        saved = inference.save_rows(restore(rows), out / name)
+        restored = inference.restore_rows(method, rows, plan.batch, scale)
+        saved = inference.save_rows(restored, out / name)
         for _ in tqdm(saved, total=len(rows), desc=f"{run} on {name}", unit="image"):
             pass
+    for note in dict.fromkeys(method.notes):
+        print(f"infer: {note}", file=sys.stderr)
+
+
+def load(model: Path, plan: config.Infer) -> OneStep:
+    """The run as the profile wants it used, on the device that is there."""
+    generator, _ = runs.load(model, Path("foundation"))
+    options = {field.name: getattr(plan, field.name) for field in fields(plan)}
+    del options["batch"]
+    return OneStep(inference.merge(generator).to(device.pick()), **options)
 
 
 if __name__ == "__main__":

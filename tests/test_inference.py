@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from omgsr import color, images, inference
 from omgsr.color import Alignment
 from omgsr.generator import Generator
 from omgsr.manifest import Row
+from omgsr.restoring import OneStep
 from tests import models
 
 
@@ -77,6 +76,7 @@ def test_merged_adapters_give_the_same_picture(tiny: Path, how: Alignment) -> No
     merged = inference.merge(generator)
     assert merged is generator
     assert not [name for name, _ in merged.named_parameters() if "lora" in name]
+    assert inference.merge(merged) is merged, "what is merged stays"
     out = inference.restore(merged, picture(9, 11), 4, how)
     assert np.abs(out - expected).max() <= 1  # sums in another order, then rounding
     assert (out != expected).mean() < 0.01
@@ -107,29 +107,6 @@ def test_a_flat_image_stays_flat_in_colour(generator: Generator, level: int) -> 
     assert np.abs(out.astype(int) - level).max() <= 1
 
 
-@given(
-    height=st.integers(1, 20), width=st.integers(1, 20), multiple=st.sampled_from([1, 2, 4, 8, 64])
-)
-def test_padding_ends_on_multiples_and_adds_at_bottom_and_right_alone(
-    height: int, width: int, multiple: int
-) -> None:
-    x = torch.arange(float(height * width)).view(1, 1, height, width)
-    padded = inference.pad(x, multiple)
-    assert padded.shape[2] % multiple == padded.shape[3] % multiple == 0
-    assert padded.shape[2] - height < multiple
-    assert padded.shape[3] - width < multiple
-    assert torch.equal(padded[..., :height, :width], x)
-
-
-def test_padding_reflects_where_the_image_is_large_enough() -> None:
-    x = torch.arange(15.0).view(1, 1, 3, 5)
-    padded = inference.pad(x, 4)[0, 0]
-    assert padded[0].tolist() == [0, 1, 2, 3, 4, 3, 2, 1]
-    assert padded[3].tolist() == [5, 6, 7, 8, 9, 8, 7, 6]
-    small = inference.pad(torch.tensor([[[[1.0, 2.0]]]]), 4)[0, 0]
-    assert small.tolist() == [[1, 2, 2, 2]] * 4
-
-
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Row]:
     """Two sizes in turn, LQ alone, names that are not in the order of the files."""
@@ -145,7 +122,7 @@ def rows(tmp_path: Path) -> list[Row]:
 def test_rows_of_several_sizes_are_all_restored_once(
     generator: Generator, rows: list[Row], batch: int
 ) -> None:
-    restored = inference.restore_rows(generator, rows, batch, 4, "adain")
+    restored = inference.restore_rows(OneStep(generator), rows, batch, 4)
     found = {row.name: image for row, image in restored}
     assert sorted(found) == [row.name for row in rows]
     for row in rows:
@@ -153,19 +130,11 @@ def test_rows_of_several_sizes_are_all_restored_once(
         assert np.abs(found[row.name] - alone).max() <= 1
 
 
-def test_bicubic_rows_are_pillows(rows: list[Row]) -> None:
-    for row, image in inference.bicubic_rows(rows, 4):
-        with Image.open(row.lq) as lq:
-            size = (lq.width * 4, lq.height * 4)
-            expected = np.asarray(lq.resize(size, Image.Resampling.BICUBIC))
-        np.testing.assert_array_equal(image, expected)
-
-
 def test_rows_are_saved_under_their_names(
     generator: Generator, rows: list[Row], tmp_path: Path
 ) -> None:
     folder = tmp_path / "sr"
-    restored = list(inference.restore_rows(generator, rows, 4, 4, "none"))
+    restored = list(inference.restore_rows(OneStep(generator, color="none"), rows, 4, 4))
     names = list(inference.save_rows(restored, folder))
     assert sorted(names) == [row.name for row in rows]
     assert sorted(p.name for p in folder.iterdir()) == [f"{row.name}.png" for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from omgsr.schedule import NoiseSchedule
@@ -68,13 +69,29 @@ class Backbone(nn.Module):
 
         `mode` is the posterior's mean; `sample` draws from the posterior with `generator`.
         """
-        posterior = self.vae.encode(x).latent_dist
+        return self.draw(self.moments(x), latent, generator)
+
+    def moments(self, x: Tensor) -> Tensor:
+        """Mean and log-variance of the posterior: (B, 3, H, W) => (B, 2 C, H/r, W/r)."""
+        return self.vae.encode(x).latent_dist.parameters
+
+    def draw(self, moments: Tensor, latent: Latent = "mode", generator: Rng = None) -> Tensor:
+        """The latents that stand for images of these moments: (B, 2 C, h, w) => (B, C, h, w)."""
+        posterior = DiagonalGaussianDistribution(moments)
         z = posterior.mode() if latent == "mode" else posterior.sample(generator)
         return (z - self.shift) * self.scale
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents => images about [-1, 1], not clamped: (B, C, h, w) => (B, 3, h r, w r)."""
-        return self.vae.decode(z / self.scale + self.shift).sample
+        return self.paint(self.raw(z))
+
+    def raw(self, z: Tensor) -> Tensor:
+        """Latents as the VAE itself gives and takes them: (B, C, h, w) => (B, C, h, w)."""
+        return z / self.scale + self.shift
+
+    def paint(self, raw: Tensor) -> Tensor:
+        """Raw latents => images, not clamped: (B, C, h, w) => (B, 3, h r, w r)."""
+        return self.vae.decode(raw).sample
 
     def predict(self, z_t: Tensor, t: int) -> Tensor:
         """The denoiser's raw output at timestep t: (B, C, h, w) => (B, C, h, w)."""

@@ -1,46 +1,16 @@
-"""Benchmarks by a method, or by someone else: rows of a manifest to restored images."""
+"""Benchmarks by someone else: the outputs of another program for the rows of a manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from omgsr import images, manifest
+from omgsr import images
 from omgsr.manifest import Row
-from omgsr.methods.base import Method
-
-Image = NDArray[np.uint8]
 
 
 class OutputsError(ValueError):
     """A folder of outputs that does not fit the benchmark; the message says how to mend it."""
-
-
-def restore(
-    method: Method, rows: Iterable[Row], scale: int, batch: int
-) -> Iterator[tuple[Row, Image]]:
-    """Every row's LQ image at `scale` times its size, `batch` images of one shape at a time."""
-    groups: dict[tuple[int, ...], list[tuple[Row, Image]]] = {}
-    for row in rows:
-        lq = manifest.load_lq(row)
-        group = groups.setdefault(lq.shape, [])
-        group.append((row, lq))
-        if len(group) == batch:
-            yield from _together(method, groups.pop(lq.shape), scale)
-    for group in groups.values():
-        yield from _together(method, group, scale)
-
-
-def _together(
-    method: Method, group: list[tuple[Row, Image]], scale: int
-) -> Iterator[tuple[Row, Image]]:
-    height, width = group[0][1].shape[:2]
-    restored = method([lq for _, lq in group], (height * scale, width * scale))
-    for (row, _), image in zip(group, restored, strict=True):
-        yield row, np.rint(image * 255).clip(0, 255).astype(np.uint8)
 
 
 def taken(folder: Path, rows: Sequence[Row], scale: int) -> Iterator[tuple[Row, bytes]]:

@@ -1,0 +1,80 @@
+"""A network in half precision that never gives a black image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from omgsr.context import Context
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+
+class NonFiniteImage(RuntimeError):
+    """A network gave infinities or NaN in fp32: its weights or its adapters are damaged."""
+
+
+class Part:
+    """Encoder, denoiser or decoder, in the precision asked for, and in fp32 where that overflows.
+
+    The weights are cast once. Where the result is not finite, they are fp32 until `reset`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        modules: Sequence[nn.Module | None],
+        function: Callable[[Tensor], Tensor],
+        precision: Precision,
+        notes: list[str],
+    ) -> None:
+        """`function` computes with `modules`; what happens is added to `notes`."""
+        self.name, self.function, self.notes = name, function, notes
+        self.modules = nn.ModuleList([m for m in modules if m is not None])
+        self.context = Context(self.modules)
+        self.precision = precision
+        self.dtype = torch.float32
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the precision asked for, before the next images."""
+        self._cast(DTYPES[self.precision])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Images or latents in fp32 or whole numbers, anywhere => fp32 on the network's device."""
+        x = unit(x.to(next(self.modules.parameters()).device))
+        result = self._run(x)
+        if self.dtype != torch.float32 and not result.isfinite().all():
+            self.notes.append(f"{self.name}: overflow in {self.precision}, computed in fp32")
+            self._cast(torch.float32)
+            result = self._run(x)
+        if not result.isfinite().all():
+            raise NonFiniteImage(
+                f"the {self.name} gives infinities or NaN in fp32; check its weights and adapters"
+            )
+        return result
+
+    def _run(self, x: Tensor) -> Tensor:
+        self.context.begin()
+        return self.function(x.to(self.dtype)).float()
+
+    def _cast(self, dtype: torch.dtype) -> None:
+        if dtype != self.dtype:
+            with torch.inference_mode(False):  # weights are never inference tensors
+                self.modules.to(dtype)
+            self.dtype = dtype
+
+
+def unit(x: Tensor) -> Tensor:
+    """uint8 or uint16 => fp32 in [-1, 1]; what is in floating point stays."""
+    if x.is_floating_point():
+        return x
+    return x.float().div(torch.iinfo(x.dtype).max / 2).sub(1).contiguous()

@@ -1,0 +1,161 @@
+"""Any size through a network that takes small ones: overlapping tiles, blended without a seam.
+
+Where tiles overlap, the result is their mean, weighted by a window that falls towards the border of
+a tile as a raised cosine. Windows are separable: a row and a column of weights stand for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A rectangle of an image or a latent."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, x: Tensor) -> Tensor:
+        """That part of (..., H, W)."""
+        return x[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+Function = Callable[[Tensor, Sequence[Box]], Tensor]
+"""(n, C, h, w) and where each of the n tiles is => (n, C', factor h, factor w)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """How an image is cut into squares; sides are pixels of what is cut."""
+
+    tile: int
+    """Side."""
+    overlap: int
+    """Least overlap of neighbours, less than the side."""
+    step: int = 1
+    """Tiles begin at multiples of it: the levels of a network halve them where they halve all."""
+    batch: int = 1
+    """Tiles computed at once."""
+
+    def __post_init__(self) -> None:
+        if self.tile < 1 or self.tile % self.step:
+            raise ValueError(f"tile: got {self.tile}, allowed: multiples of {self.step}")
+        if not 0 <= self.overlap < self.tile:
+            raise ValueError(
+                f"overlap: got {self.overlap}, allowed: 0..{self.tile - 1}, less than the tile of "
+                f"{self.tile}; a quarter of the tile is usual"
+            )
+
+    def reduced(self, factor: int) -> Tiling:
+        """The same squares of something that has 1/`factor` of the side."""
+        tile, step = _whole(Fraction(self.tile, factor)), _whole(Fraction(self.step, factor))
+        return replace(self, tile=tile, step=step, overlap=-(-self.overlap // factor))
+
+    def fits(self, height: int, width: int) -> bool:
+        """Whether all is one tile."""
+        return max(height, width) <= self.tile
+
+
+def starts(size: int, tile: int, overlap: int, step: int = 1) -> list[int]:
+    """Where tiles begin along a side: as few as overlap enough, evenly spread, the last at the end.
+
+    `size` and `tile` are multiples of `step`, and so are the results.
+    """
+    if size <= tile:
+        return [0]
+    stride = max((tile - overlap) // step * step, step)
+    gaps = math.ceil((size - tile) / stride)
+    return [i * (size - tile) // (gaps * step) * step for i in range(gaps)] + [size - tile]
+
+
+def window(tile: int, overlap: int) -> Tensor:
+    """Weights along a tile: sin^2 over `overlap` at both ends; (tile,) fp32 in (0, 1]."""
+    rise = torch.ones(tile)
+    rise[:overlap] = torch.sin((torch.arange(overlap) + 0.5) * math.pi / (2 * overlap or 1)) ** 2
+    return torch.minimum(rise, rise.flip(0))
+
+
+def shares(size: int, begins: Sequence[int], weights: Tensor) -> list[Tensor]:
+    """Every tile's share of the mean of it and those before it: (tile,) each, in (0, 1], fp32.
+
+    mean <- mean + share (tile - mean), tile after tile, gives the mean weighted by `weights`.
+    """
+    total, found = torch.zeros(size), []
+    for begin in begins:
+        seen = total[begin : begin + len(weights)]
+        seen += weights
+        found.append(weights / seen)
+    return found
+
+
+@torch.no_grad()
+def tiled(
+    function: Function,
+    x: Tensor,
+    tiling: Tiling,
+    factor: Fraction = Fraction(1),
+    store: torch.device | str | None = None,
+) -> Tensor:
+    """`function` over x, tile by tile: (1, C, H, W) => (1, C', factor H, factor W), fp32.
+
+    `factor` is 1/r for an encoder, 1 for a denoiser, r for a decoder. The result is put together on
+    the device `store`, or where x is. Where tiles agree it is what they say, bit by bit.
+    """
+    sides = x.shape[-2:]
+    tall, wide = (min(tiling.tile, side) for side in sides)
+    tops, lefts = (starts(side, tiling.tile, tiling.overlap, tiling.step) for side in sides)
+    boxes = [Box(top=t, left=s, height=tall, width=wide) for t in tops for s in lefts]
+    results = (
+        tile.to(store or x.device, torch.float32)
+        for tile in _computed(function, x, boxes, tiling.batch)
+    )
+    blend = _Blend(tiling.overlap, factor)
+    rows = (blend(results, lefts, sides[1], -1) for _ in tops)
+    return blend(rows, tops, sides[0], -2)
+
+
+def _computed(function: Function, x: Tensor, boxes: Sequence[Box], batch: int) -> Iterator[Tensor]:
+    for first in range(0, len(boxes), batch):
+        some = boxes[first : first + batch]
+        yield from function(torch.cat([box.of(x) for box in some]), some).split(1)
+
+
+@dataclass(frozen=True)
+class _Blend:
+    """Parts in a row or a column as one tensor; `overlap` is that of what they were made from."""
+
+    overlap: int
+    factor: Fraction
+
+    def __call__(
+        self, parts: Iterator[Tensor], begins: Sequence[int], side: int, dim: int
+    ) -> Tensor:
+        """The next len(begins) of `parts`, each from its beginning on along `dim`."""
+        first = next(parts)
+        if len(begins) == 1:
+            return first
+        length, shape = first.shape[dim], list(first.shape)
+        shape[dim] = size = _whole(side * self.factor)
+        out = torch.zeros(shape, device=first.device)
+        weights = window(length, min(math.ceil(self.overlap * self.factor), length))
+        places = [_whole(begin * self.factor) for begin in begins]
+        for place, share in zip(places, shares(size, places, weights), strict=True):
+            part = first if place == 0 else next(parts)
+            share = share.to(out.device).view([-1] + [1] * (-1 - dim))
+            out.narrow(dim, place, length).lerp_(part, share)
+        return out
+
+
+def _whole(value: Fraction) -> int:
+    if value.denominator != 1:
+        raise ValueError(f"sides must be multiples of what they are divided by, got {value}")
+    return value.numerator
