@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from omgsr import files, images
 
@@ -34,6 +34,7 @@ _LONGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels along one side, of libjpeg
 # What a photograph says of itself. All else in EXIF describes the file that was read: its
 # strips, its orientation, its thumbnail.
 _KEPT = {270, 271, 272, 305, 306, 315, 316, 18246, 33432, *range(40091, 40096)}
+_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _STALE = {0xA002, 0xA003, 0xA005, 0x927C}  # width, height, interoperability, maker's offsets
 
 
@@ -129,12 +130,29 @@ def _decoded(
     path: Path | str, image: Image.Image, turn: int
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Colour and alpha of 16 bits by OpenCV, which keeps them."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    data = bytearray(Path(path).read_bytes())
+    if image.format == "TIFF" and turn != 1:
+        _straighten(data)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] < 3:
-        raise images.ImageError(f"{path}: its 16-bit layout is not read; save it as a plain PNG")
+        raise images.ImageError(
+            f"{path}: this layout of 16 bits is not read; save the image as a 16-bit PNG"
+        )
     pixels = _turned(pixels, turn)
     colour = np.ascontiguousarray(pixels[..., 2::-1])
     return colour, pixels[..., 3].copy() if pixels.shape[2] == 4 else None
+
+
+def _straighten(data: bytearray) -> None:
+    """Sets a TIFF's orientation to 1, in place: OpenCV turns some of them and fails on others."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43  # BigTIFF
+    (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
+    first, step, value = (start + 8, 20, 12) if big else (start + 2, 12, 8)
+    for entry in range(first, first + count * step, step):
+        if struct.unpack_from(order + "H", data, entry)[0] == ExifTags.Base.Orientation:
+            struct.pack_into(order + "H", data, entry + value, 1)
 
 
 def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -179,7 +197,7 @@ def _described(exif: Image.Exif) -> bytes | None:
     kept = Image.Exif()
     try:
         kept.update({tag: value for tag, value in exif.items() if tag in _KEPT})
-        for number in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        for number in _FOLDERS:
             tags = {tag: value for tag, value in exif.get_ifd(number).items() if tag not in _STALE}
             if tags:
                 kept.get_ifd(number).update(tags)
@@ -287,4 +305,23 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _deep_tiff(levels: NDArray[np.uint16], picture: Picture) -> bytes:
-    return cv2.imencode(".tiff", _ordered(levels))[1].tobytes()
+    """A TIFF of 16 bits as one strip: the 8 bytes of a header, the tags, the pixels."""
+    height, width, channels = levels.shape
+    strip = zlib.compress(levels.astype("<u2").tobytes())
+    tags = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+    if picture.exif:
+        kept = Image.Exif()
+        kept.load(picture.exif)
+        for tag, value in kept.items():
+            tags[tag] = kept.get_ifd(tag) if tag in _FOLDERS else value
+    tags[256], tags[257], tags[258] = width, height, (16,) * channels
+    tags[259], tags[262] = 8, 2 if channels > 2 else 1  # deflate; RGB or grey, black is 0
+    tags[277], tags[278], tags[279], tags[284] = channels, height, len(strip), 1
+    if channels in (2, 4):
+        tags[338] = 2  # alpha that colour is not multiplied by
+    if picture.dpi:
+        tags[282], tags[283], tags[296] = *picture.dpi, 2
+    if picture.icc:
+        tags[34675] = picture.icc
+    tags[273] = 0  # where the strip starts, from the end of the tags
+    return struct.pack("<2sHI", b"II", 42, 8) + tags.tobytes(8) + strip
