@@ -27,6 +27,7 @@ FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+_ORIENTATION = ExifTags.Base.Orientation
 _ALPHA = {"PNG", "WEBP", "TIFF"}
 _DEEP = {"PNG", "TIFF"}
 _LONGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels along one side, of libjpeg and libwebp
@@ -64,11 +65,10 @@ def read(path: Path | str) -> Picture:
     """
     with images._opened(path) as image:
         # A TIFF is turned by Pillow as it is loaded; a PNG may hold its EXIF after the pixels.
-        tiff = image.format == "TIFF"
-        turn = image.getexif().get(ExifTags.Base.Orientation, 1) if tiff else 1
+        before = image.tag_v2.get(_ORIENTATION, 1) if isinstance(image, TiffImageFile) else None
         image.load()  # finds what is damaged, which OpenCV passes over
         exif = image.getexif()
-        turn = turn if tiff else exif.get(ExifTags.Base.Orientation, 1)
+        turn = before or exif.get(_ORIENTATION, 1)
         if _deep(image, path) and image.mode not in (*images._SIXTEEN_BIT, "I"):
             colour, alpha = _decoded(path, image, turn)
         else:
@@ -107,9 +107,12 @@ def write(
     kind = _format(Path(path), colour, alpha)
     deep = picture.colour.dtype == np.uint16 and kind in _DEEP
     levels = _levels(path, colour, alpha, picture.grey, np.uint16 if deep else np.uint8)
-    if deep and levels.ndim == 3:
-        encode = _deep_png if kind == "PNG" else _deep_tiff
-        data = encode(levels, picture)
+    if deep and levels.ndim == 3 and levels.shape[2] == 2:
+        levels = levels[..., [0, 0, 0, 1]]  # no library reads these in both formats
+    if kind == "TIFF":
+        data = _tiff(levels, picture)
+    elif deep and levels.ndim == 3:
+        data = _deep_png(levels, picture)
     else:
         data = _encoded(levels, kind, picture, quality)
     files.write_bytes(path, data)
@@ -151,7 +154,7 @@ def _straighten(data: bytearray) -> None:
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
     first, step, value = (start + 8, 20, 12) if big else (start + 2, 12, 8)
     for entry in range(first, first + count * step, step):
-        if struct.unpack_from(order + "H", data, entry)[0] == ExifTags.Base.Orientation:
+        if struct.unpack_from(order + "H", data, entry)[0] == _ORIENTATION:
             struct.pack_into(order + "H", data, entry + value, 1)
 
 
@@ -263,7 +266,6 @@ def _encoded(levels: NDArray[Any], kind: str, picture: Picture, quality: int) ->
         "PNG": {"compress_level": 6, "optimize": False},
         "JPEG": {"quality": quality, "subsampling": 0},
         "WEBP": {"quality": quality, "exact": True},
-        "TIFF": {"compression": "tiff_adobe_deflate"},
         "BMP": {},
     }
     options = settings[kind]
@@ -278,15 +280,10 @@ def _encoded(levels: NDArray[Any], kind: str, picture: Picture, quality: int) ->
     return buffer.getvalue()
 
 
-def _ordered(levels: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """OpenCV's order of channels; grey with alpha becomes four of them."""
-    order = {2: (0, 0, 0, 1), 3: (2, 1, 0), 4: (2, 1, 0, 3)}[levels.shape[2]]
-    return np.ascontiguousarray(levels[..., list(order)])
-
-
 def _deep_png(levels: NDArray[np.uint16], picture: Picture) -> bytes:
     """A PNG of 16 bits by OpenCV; the rest is put in as chunks before the pixels."""
-    data = cv2.imencode(".png", _ordered(levels))[1].tobytes()
+    order = [2, 1, 0, 3][: levels.shape[2]]  # OpenCV's
+    data = cv2.imencode(".png", np.ascontiguousarray(levels[..., order]))[1].tobytes()
     chunks = b""
     if picture.icc and not picture.grey:
         chunks += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc))
@@ -304,17 +301,20 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + check
 
 
-def _deep_tiff(levels: NDArray[np.uint16], picture: Picture) -> bytes:
-    """A TIFF of 16 bits as one strip: the 8 bytes of a header, the tags, the pixels."""
-    height, width, channels = levels.shape
-    strip = zlib.compress(levels.astype("<u2").tobytes())
+def _tiff(levels: NDArray[Any], picture: Picture) -> bytes:
+    """A TIFF of one strip: the 8 bytes of a header, the tags, the pixels.
+
+    Pillow writes no colour of 16 bits, nor EXIF beside compressed pixels; OpenCV writes no tags.
+    """
+    height, width, channels = levels.shape if levels.ndim == 3 else (*levels.shape, 1)
+    strip = zlib.compress(levels.astype(levels.dtype.newbyteorder("<")).tobytes())
     tags = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
     if picture.exif:
         kept = Image.Exif()
         kept.load(picture.exif)
         for tag, value in kept.items():
             tags[tag] = kept.get_ifd(tag) if tag in _FOLDERS else value
-    tags[256], tags[257], tags[258] = width, height, (16,) * channels
+    tags[256], tags[257], tags[258] = width, height, (8 * levels.itemsize,) * channels
     tags[259], tags[262] = 8, 2 if channels > 2 else 1  # deflate; RGB or grey, black is 0
     tags[277], tags[278], tags[279], tags[284] = channels, height, len(strip), 1
     if channels in (2, 4):
