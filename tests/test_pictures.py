@@ -1,4 +1,3 @@
-import io
 import struct
 
 import cv2
@@ -244,7 +243,7 @@ def test_orientation_of_8_bits_and_of_grey_of_16(tmp_path, orientation, suffix):
         planes = upright(array, orientation)
         got = np.dstack([picture.colour, picture.alpha]) if array.ndim == 3 else picture.colour
         np.testing.assert_array_equal(got if array.ndim == 3 else got[..., 0], planes)
-        assert images.read_size(path) == picture.colour.shape[:2]
+        assert images.read_size(path) == picture.colour.shape[:2] == images.read_rgb(path).shape[:2]
         same(again(tmp_path / f"b{suffix}", picture), picture)  # and is not turned once more
 
 
