@@ -181,6 +181,8 @@ def _open(path: Path | str) -> Iterator[Image.Image]:
             image = Image.open(path)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+    # By its name, Pillow 13 maps a plain TIFF into memory, with wrong rows if it is turned.
+    image.filename = ""
     with image:
         yield image
 

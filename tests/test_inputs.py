@@ -1,0 +1,226 @@
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from omgsr import inputs
+from omgsr.inputs import InputError, plan
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+OUT = Path("out")
+
+
+def make(*names):
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".txt"):
+            Path(name).write_text("")
+        else:
+            Image.new("RGB", (2, 2)).save(name)
+
+
+def shown(plan):
+    return {file.as_posix(): target.as_posix() for file, target in plan.items()}
+
+
+def test_a_file_goes_below_the_output_by_its_name(here):
+    make("deep/down/a.jpg")
+    assert shown(plan(["deep/down/a.jpg"], OUT)) == {"deep/down/a.jpg": "out/a.png"}
+
+
+def test_a_folder_is_mirrored(here):
+    make("in/a.png", "in/x/b.jpg", "in/x/y/c.webp", "in/note.txt", "in/.hidden/d.png")
+    assert shown(plan(["in"], OUT)) == {
+        "in/a.png": "out/a.png",
+        "in/x/b.jpg": "out/x/b.png",
+        "in/x/y/c.webp": "out/x/y/c.png",
+    }
+
+
+def test_own_suffixes_are_kept_on_request(here):
+    make("in/a.JPG", "in/b.tif")
+    assert shown(plan(["in"], OUT, suffix=None)) == {
+        "in/a.JPG": "out/a.JPG",
+        "in/b.tif": "out/b.tif",
+    }
+
+
+def test_an_own_suffix_that_cannot_be_written_is_refused(here):
+    make("a.png")
+    Path("a.png").rename("a.jfif")
+    assert shown(plan(["a.jfif"], OUT)) == {"a.jfif": "out/a.png"}
+    with pytest.raises(InputError, match=r"a\.jfif.*'\.jfif'.*choose one of \.png"):
+        plan(["a.jfif"], OUT, suffix=None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("in/*.png", {"in/a.png": "out/a.png"}),
+        ("in/*", {"in/a.png": "out/a.png"}),
+        ("in/*/*.jpg", {"in/x/b.jpg": "out/x/b.png"}),
+        ("in/?/[ab].jpg", {"in/x/b.jpg": "out/x/b.png"}),
+        ("in/**/*.jpg", {"in/x/b.jpg": "out/x/b.png", "in/x/y/c.jpg": "out/x/y/c.png"}),
+        ("*/x/b.jpg", {"in/x/b.jpg": "out/in/x/b.png"}),
+        ("in/../in/*.png", {"in/../in/a.png": "out/a.png"}),
+    ],
+)
+def test_patterns(here, pattern, expected):
+    make("in/a.png", "in/x/b.jpg", "in/x/y/c.jpg", "in/note.txt")
+    assert shown(plan([pattern], OUT)) == expected
+
+
+def test_an_absolute_pattern_counts_from_its_first_folder_without_wildcard(here):
+    make("in/x/b.jpg")
+    found = plan([str(here / "in" / "**" / "*.jpg")], OUT)
+    assert found == {here / "in/x/b.jpg": Path("out/x/b.png")}
+
+
+def test_a_pattern_cannot_climb_out_of_its_folder(here):
+    make("in/x/b.jpg", "other.jpg")
+    with pytest.raises(InputError, match=r"outside in.*'\.\.'"):
+        plan(["in/*/../../other.jpg"], OUT)
+
+
+def test_a_file_whose_name_has_brackets_is_no_pattern(here):
+    make("a[1].png", "a1.png")
+    assert shown(plan(["a[1].png"], OUT)) == {"a[1].png": "out/a[1].png"}
+
+
+def test_a_list_is_mirrored_from_the_folder_above_its_files(here):
+    make("data/x/a.png", "data/y/b.jpg")
+    Path("list.txt").write_text("# two\ndata/x/a.png\ndata/y/b.jpg\n")
+    found = {file.resolve(): target for file, target in plan(["list.txt"], OUT).items()}
+    assert found == {
+        (here / "data/x/a.png").resolve(): Path("out/x/a.png"),
+        (here / "data/y/b.jpg").resolve(): Path("out/y/b.png"),
+    }
+
+
+def test_a_list_with_a_missing_file_names_it(here):
+    Path("list.txt").write_text("gone.png\n")
+    with pytest.raises(ValueError, match=r"gone\.png"):
+        plan(["list.txt"], OUT)
+
+
+def test_equal_stems_keep_their_suffix(here):
+    make("in/a.png", "in/A.jpg", "in/b.png")
+    assert shown(plan(["in"], OUT)) == {
+        "in/A.jpg": "out/A_jpg.png",
+        "in/a.png": "out/a_png.png",
+        "in/b.png": "out/b.png",
+    }
+
+
+def test_a_name_that_a_kept_suffix_takes_moves_as_well(here):
+    make("in/a.png", "in/a.jpg", "in/a_png.png")
+    assert shown(plan(["in"], OUT)) == {
+        "in/a.jpg": "out/a_jpg.png",
+        "in/a.png": "out/a_png.png",
+        "in/a_png.png": "out/a_png_png.png",
+    }
+
+
+def test_names_do_not_depend_on_the_order_of_inputs(here):
+    names = ["in/a.png", "in/a.jpg", "in/a_png.png", "in/b.webp"]
+    make(*names)
+    assert plan(names, OUT) == plan(names[::-1], OUT)
+
+
+def test_one_name_from_two_folders_is_refused_with_both(here):
+    make("one/a.png", "two/a.png")
+    with pytest.raises(InputError, match=r"one/a\.png and two/a\.png: .* a_png\.png;"):
+        plan(["one", "two"], OUT)
+    with pytest.raises(InputError, match=r"one/a\.png and two/a\.png"):
+        plan(["one/a.png", "two/a.png"], OUT)
+
+
+def test_names_that_differ_in_case_alone_are_refused(here):
+    make("in/a.png")
+    make("in/A.png")
+    if len(os.listdir("in")) == 1:
+        pytest.skip("this file system has no case")
+    with pytest.raises(InputError, match=r"in/A\.png and in/a\.png"):
+        plan(["in"], OUT)
+
+
+def test_a_file_given_twice_counts_once(here):
+    make("in/a.png")
+    Path("link.png").symlink_to("in/a.png")
+    found = plan(["in/a.png", "in", "in/../in/a.png", "in/*.png", "link.png"], OUT)
+    assert shown(found) == {"in/a.png": "out/a.png"}
+
+
+def test_results_of_an_earlier_run_are_left_out(here):
+    make("in/a.png", "in/out/a.png", "in/out/x/b.png", "in/output.png")
+    expected = {"in/a.png": "in/out/a.png", "in/output.png": "in/out/output.png"}
+    assert shown(plan(["in"], Path("in/out"))) == expected
+    assert shown(plan(["in/**/*.png"], Path("in/out"))) == expected
+    Path("in/a.png").unlink()
+    Path("in/output.png").unlink()
+    with pytest.raises(InputError, match=r"in: holds no image outside the output folder in/out"):
+        plan(["in"], Path("in/out"))
+
+
+def test_one_folder_for_input_and_output_is_refused(here):
+    make("in/a.jpg")
+    with pytest.raises(InputError, match=r"in: is both input and output.*in/restored"):
+        plan(["in"], here / "in")
+
+
+def test_an_output_that_is_an_input_is_refused(here):
+    make("in/a.png", "in/b.jpg")
+    with pytest.raises(InputError, match=r"in/a\.png.*would overwrite the input in/a\.png"):
+        plan(["in/a.png"], Path("in"))
+    assert shown(plan(["in/b.jpg"], Path("in"))) == {"in/b.jpg": "in/b.png"}
+
+
+def test_an_output_that_links_to_another_input_is_refused(here):
+    make("in/a.png", "b.jpg")
+    OUT.mkdir()
+    (OUT / "b.png").symlink_to("../in/a.png")
+    with pytest.raises(InputError, match=r"b\.jpg: .*out/b\.png would overwrite .*in/a\.png"):
+        plan(["in", "b.jpg"], OUT)
+
+
+def test_a_file_and_a_folder_of_one_name_are_refused(here):
+    make("in/a.jpg", "in/a.png/b.jpg")
+    with pytest.raises(InputError, match=r"in/a\.jpg and in/a\.png/b\.jpg.*folder of the second"):
+        plan(["in"], OUT)
+
+
+@pytest.mark.parametrize("given", ["gone.png", "gone", "gone/*.png", "in/*.bmp", "in/*.txt"])
+def test_nothing_found_is_an_error_that_names_the_input(here, given):
+    make("in/a.png", "in/note.txt")
+    with pytest.raises(ValueError, match=given.replace("*", r"\*")):
+        plan(["in", given], OUT)
+
+
+def test_an_empty_folder_and_no_input_at_all_are_errors(here):
+    Path("empty").mkdir()
+    with pytest.raises(ValueError, match="empty: holds no image"):
+        plan(["empty"], OUT)
+    with pytest.raises(InputError, match="no input given"):
+        plan([], OUT)
+
+
+def test_the_output_must_be_a_folder(here):
+    make("a.png")
+    with pytest.raises(InputError, match=r"a\.png: the output must be a folder"):
+        plan(["a.png"], Path("a.png"))
+
+
+def test_every_output_lies_below_the_output_folder(here):
+    make("in/x/a.png", "up/b.png")
+    os.chdir("in")
+    found = plan(["x", "../up", "../up/*.png", Path("../in/x/a.png")], here / "out")
+    for target in found.values():
+        assert target.resolve().is_relative_to((here / "out").resolve())
+    assert inputs.plan(["."], here / "out") == {Path("x/a.png"): here / "out/x/a.png"}

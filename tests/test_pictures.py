@@ -1,0 +1,532 @@
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms
+
+from omgsr import images, pictures
+from omgsr.images import ImageError
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+ALPHA = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
+DEEP = RNG.integers(0, 65536, (6, 9, 3), dtype=np.uint16)
+DEEP_ALPHA = RNG.integers(0, 65536, (6, 9), dtype=np.uint16)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GREY = SRGB[:16] + b"GRAY" + SRGB[20:]
+RGB_SUFFIXES = [".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"]
+
+
+def save(path, array, mode=None, **options):
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+def save_deep(path, colour, alpha=None):
+    """16-bit RGB or RGBA by OpenCV, which wants BGR."""
+    planes = colour[..., ::-1] if alpha is None else np.dstack([colour[..., ::-1], alpha])
+    assert cv2.imwrite(str(path), planes)
+    return path
+
+
+def passed(picture):
+    """What a method gives that changes nothing: colour and alpha in [0, 1]."""
+    top = np.float32(np.iinfo(picture.colour.dtype).max)
+    return picture.colour / top, None if picture.alpha is None else picture.alpha / top
+
+
+def again(path, picture, **options):
+    pictures.write(path, picture, *passed(picture), **options)
+    return pictures.read(path)
+
+
+def same(one, other):
+    np.testing.assert_array_equal(one.colour, other.colour)
+    assert one.colour.dtype == other.colour.dtype
+    assert (one.alpha is None) == (other.alpha is None)
+    if one.alpha is not None:
+        np.testing.assert_array_equal(one.alpha, other.alpha)
+        assert one.alpha.dtype == other.alpha.dtype
+    assert one.grey == other.grey
+
+
+# Every mode, there and back
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".bmp", ".PNG"])
+def test_colour_of_8_bits(tmp_path, suffix):
+    picture = pictures.read(save(tmp_path / f"a{suffix}", COLOUR))
+    np.testing.assert_array_equal(picture.colour, COLOUR)
+    assert (picture.colour.dtype, picture.alpha, picture.grey) == (np.uint8, None, False)
+    same(again(tmp_path / f"b{suffix}", picture), picture)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp"])
+def test_lossy_colour_comes_back_close(tmp_path, suffix):
+    smooth = cv2.resize(COLOUR, (90, 60), interpolation=cv2.INTER_CUBIC)
+    picture = pictures.read(save(tmp_path / "a.png", smooth))
+    back = again(tmp_path / f"b{suffix}", picture)
+    assert np.abs(back.colour.astype(int) - smooth).mean() < 5
+    worse = again(tmp_path / f"c{suffix}", picture, quality=10)
+    assert (tmp_path / f"c{suffix}").stat().st_size < (tmp_path / f"b{suffix}").stat().st_size
+    assert np.abs(worse.colour.astype(int) - smooth).mean() > 5
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg"])
+def test_grey_of_8_bits_is_one_channel(tmp_path, suffix):
+    picture = pictures.read(save(tmp_path / f"a{suffix}", COLOUR[..., 0].copy()))
+    assert picture.grey
+    assert (picture.colour == picture.colour[..., :1]).all()
+    back = again(tmp_path / f"b{suffix}", picture)
+    with Image.open(tmp_path / f"b{suffix}") as image:
+        assert image.mode == "L"
+    if suffix != ".jpg":
+        same(back, picture)
+
+
+def test_grey_is_the_mean_of_three_channels(tmp_path):
+    picture = pictures.Picture(colour=COLOUR, grey=True)
+    pictures.write(tmp_path / "a.png", picture, np.full((1, 2, 3), (0.1, 0.4, 0.7), np.float32))
+    assert pictures.read(tmp_path / "a.png").colour.tolist() == [[[102] * 3] * 2]  # 0.4 x 255
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_one_bit(tmp_path, suffix):
+    picture = pictures.read(save(tmp_path / f"a{suffix}", COLOUR[..., 0] > 99))
+    np.testing.assert_array_equal(picture.colour[..., 2], (COLOUR[..., 0] > 99) * np.uint8(255))
+    assert picture.grey
+    same(again(tmp_path / f"b{suffix}", picture), picture)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_grey_with_alpha(tmp_path, suffix):
+    picture = pictures.read(save(tmp_path / f"a{suffix}", np.dstack([COLOUR[..., 0], ALPHA])))
+    np.testing.assert_array_equal(picture.colour[..., 1], COLOUR[..., 0])
+    np.testing.assert_array_equal(picture.alpha, ALPHA)
+    assert picture.grey
+    same(again(tmp_path / f"b{suffix}", picture), picture)
+    with Image.open(tmp_path / f"b{suffix}") as image:
+        assert image.mode == "LA"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_colour_with_alpha(tmp_path, suffix):
+    path = save(tmp_path / f"a{suffix}", np.dstack([COLOUR, ALPHA]), lossless=True, exact=True)
+    picture = pictures.read(path)
+    np.testing.assert_array_equal(picture.colour, COLOUR)  # beneath alpha 0 as well
+    np.testing.assert_array_equal(picture.alpha, ALPHA)
+    back = again(tmp_path / f"b{suffix}", picture)
+    np.testing.assert_array_equal(back.alpha, ALPHA)
+    if suffix != ".webp":
+        same(back, picture)
+
+
+def test_palettes(tmp_path):
+    image = Image.fromarray(COLOUR).quantize(8)
+    expected = np.array(image.convert("RGB"))
+    image.save(tmp_path / "a.png")
+    picture = pictures.read(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.colour, expected)
+    assert (picture.alpha, picture.grey) == (None, False)
+    clear = image.getpixel((0, 0))
+    image.save(tmp_path / "b.png", transparency=clear)
+    picture = pictures.read(tmp_path / "b.png")
+    np.testing.assert_array_equal(picture.colour, expected)
+    np.testing.assert_array_equal(picture.alpha, np.where(np.array(image) == clear, 0, 255))
+    same(again(tmp_path / "c.png", picture), picture)
+
+
+def test_grey_with_one_transparent_level(tmp_path):
+    grey = COLOUR[..., 0].copy()
+    level = int(grey[2, 3])
+    picture = pictures.read(save(tmp_path / "a.png", grey, transparency=level))
+    np.testing.assert_array_equal(picture.alpha, np.where(grey == level, 0, 255))
+    deep = grey.astype(np.uint16) * 257 + 1
+    path = save(tmp_path / "b.png", deep, transparency=level * 257 + 1)
+    picture = pictures.read(path)
+    np.testing.assert_array_equal(picture.alpha, np.where(grey == level, 0, 65535))
+    np.testing.assert_array_equal(picture.colour[..., 2], deep)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_cmyk_becomes_rgb_without_its_profile(tmp_path, suffix):
+    red = np.full((16, 16, 3), (200, 40, 10), np.uint8)
+    profile = SRGB[:16] + b"CMYK" + SRGB[20:]
+    picture = pictures.read(save(tmp_path / f"a{suffix}", red, "CMYK", icc_profile=profile))
+    assert np.abs(picture.colour.astype(int) - red).max() <= 6
+    assert (picture.icc, picture.grey) == (None, False)
+    assert again(tmp_path / f"b{suffix}", picture).colour.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_grey_of_16_bits_is_exact(tmp_path, suffix):
+    picture = pictures.read(save(tmp_path / f"a{suffix}", DEEP[..., 0].copy()))
+    np.testing.assert_array_equal(picture.colour, np.repeat(DEEP[..., :1], 3, axis=2))
+    assert (picture.colour.dtype, picture.grey) == (np.uint16, True)
+    same(again(tmp_path / f"b{suffix}", picture), picture)
+    with Image.open(tmp_path / f"b{suffix}") as image:
+        assert image.mode == "I;16"
+
+
+def test_grey_of_16_bits_in_a_file_of_the_other_byte_order(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.frombytes("I;16B", (9, 6), DEEP[..., 0].astype(">u2").tobytes()).save(path)
+    assert path.read_bytes()[:2] == b"MM"
+    np.testing.assert_array_equal(pictures.read(path).colour[..., 0], DEEP[..., 0])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
+@pytest.mark.parametrize("alpha", [None, DEEP_ALPHA], ids=["rgb", "rgba"])
+def test_colour_of_16_bits_is_exact(tmp_path, suffix, alpha):
+    picture = pictures.read(save_deep(tmp_path / f"a{suffix}", DEEP, alpha))
+    same(picture, pictures.Picture(colour=DEEP, alpha=alpha))
+    same(again(tmp_path / f"b{suffix}", picture), picture)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_grey_of_16_bits_with_alpha(tmp_path, suffix):
+    grey = np.repeat(DEEP[..., :1], 3, axis=2)
+    picture = pictures.Picture(colour=grey, alpha=DEEP_ALPHA, grey=True)
+    back = again(tmp_path / f"a{suffix}", picture)
+    np.testing.assert_array_equal(back.colour, grey)
+    np.testing.assert_array_equal(back.alpha, DEEP_ALPHA)
+
+
+def test_every_level_of_16_bits_comes_back(tmp_path):
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    picture = pictures.Picture(colour=np.dstack([levels, levels.T, levels[::-1]]))
+    for suffix in (".png", ".tif"):
+        same(again(tmp_path / f"a{suffix}", picture), picture)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".bmp"])
+def test_16_bits_become_8_where_the_format_has_no_more(tmp_path, suffix):
+    flat = np.full((8, 8, 3), 257 * 100 + 10, np.uint16)
+    back = again(tmp_path / f"a{suffix}", pictures.Picture(colour=flat))
+    assert back.colour.dtype == np.uint8
+    assert np.abs(back.colour.astype(int) - 100).max() <= 1
+
+
+# Orientation
+
+
+def upright(array, orientation):
+    """EXIF's definition: where row 0 and column 0 of the file belong."""
+    turned = {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+        8: lambda a: np.rot90(a, 1),
+    }
+    return turned[orientation](array)
+
+
+def turning(orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    exif[ExifTags.Base.Make] = "OMGSR"
+    return exif
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_orientation_of_8_bits_and_of_grey_of_16(tmp_path, orientation, suffix):
+    path = tmp_path / f"a{suffix}"
+    for array in (np.dstack([COLOUR, ALPHA]), DEEP[..., 0].copy()):
+        picture = pictures.read(save(path, array, exif=turning(orientation)))
+        planes = upright(array, orientation)
+        got = np.dstack([picture.colour, picture.alpha]) if array.ndim == 3 else picture.colour
+        np.testing.assert_array_equal(got if array.ndim == 3 else got[..., 0], planes)
+        assert images.read_size(path) == picture.colour.shape[:2] == images.read_rgb(path).shape[:2]
+        same(again(tmp_path / f"b{suffix}", picture), picture)  # and is not turned once more
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_a_photograph(tmp_path, orientation):
+    path = save(tmp_path / "a.jpg", COLOUR, exif=turning(orientation), quality=100, subsampling=0)
+    picture = pictures.read(path)
+    np.testing.assert_array_equal(picture.colour, images.read_rgb(path))
+    assert np.abs(picture.colour.astype(int) - upright(COLOUR, orientation)).max() < 12
+    back = again(tmp_path / "b.jpg", picture, quality=100)
+    assert np.abs(back.colour.astype(int) - picture.colour).max() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("alpha", [None, DEEP_ALPHA], ids=["rgb", "rgba"])
+def test_orientation_of_colour_of_16_bits(tmp_path, orientation, alpha):
+    plain = pictures.Picture(colour=DEEP, alpha=alpha, exif=turning(orientation).tobytes())
+    expected = pictures.Picture(
+        colour=upright(DEEP, orientation),
+        alpha=None if alpha is None else upright(alpha, orientation),
+    )
+    for name in ("a.png", "a.tif"):
+        pictures.write(tmp_path / name, plain, *passed(plain))  # with the tag, as a camera does
+        same(pictures.read(tmp_path / name), expected)
+
+
+def test_orientation_in_a_tiff_of_the_other_byte_order(tmp_path):
+    tags = [(256, 9), (257, 6), (258, 16), (262, 2), (273, 134), (274, 6), (277, 3), (278, 6)]
+    data = b"MM\0*\0\0\0\x08" + struct.pack(">H", 9)
+    for tag, value in tags:
+        data += struct.pack(">HHIHH", tag, 3, 1, value, 0)
+    data += struct.pack(">HHII", 279, 4, 1, DEEP.nbytes) + bytes(4)
+    data += bytes(134 - len(data)) + DEEP.astype(">u2").tobytes()
+    # One value for all three channels is what old writers put: 258 is 16 once.
+    (tmp_path / "a.tif").write_bytes(data)
+    np.testing.assert_array_equal(pictures.read(tmp_path / "a.tif").colour, upright(DEEP, 6))
+
+
+# Profile, EXIF, dpi
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_the_profile_is_kept(tmp_path, suffix):
+    path = save(tmp_path / f"a{suffix}", COLOUR, icc_profile=SRGB)
+    picture = pictures.read(path)
+    assert picture.icc == SRGB
+    assert again(tmp_path / f"b{suffix}", picture).icc == SRGB
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("alpha", [None, DEEP_ALPHA], ids=["rgb", "rgba"])
+def test_files_of_16_bits_carry_all(tmp_path, suffix, alpha):
+    exif = described()
+    del exif[ExifTags.Base.Orientation]
+    picture = pictures.Picture(
+        colour=DEEP, alpha=alpha, icc=SRGB, exif=exif.tobytes(), dpi=(300, 150)
+    )
+    back = again(tmp_path / f"a{suffix}", picture)
+    same(back, picture)
+    assert back.icc == SRGB
+    assert back.dpi == pytest.approx((300, 150), abs=0.02)
+    check_described(back.exif)
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        assert image.mode == ("RGB" if alpha is None else "RGBA")
+        image.load()
+
+
+def test_a_profile_of_other_channels_is_dropped(tmp_path):
+    grey = COLOUR[..., 0].copy()
+    assert pictures.read(save(tmp_path / "a.png", grey, icc_profile=GREY)).icc == GREY
+    assert pictures.read(save(tmp_path / "b.png", grey, icc_profile=SRGB)).icc is None
+    assert pictures.read(save(tmp_path / "c.png", COLOUR, icc_profile=GREY)).icc is None
+    assert pictures.read(save(tmp_path / "d.png", COLOUR, icc_profile=b"broken")).icc is None
+
+
+def described():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "OMGSR"
+    exif[ExifTags.Base.Artist] = "N. N."
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.ImageWidth] = 12345
+    exif[ExifTags.IFD.Exif] = {
+        ExifTags.Base.ExposureTime: 0.01,
+        ExifTags.Base.ISOSpeedRatings: 400,
+        ExifTags.Base.ExifImageWidth: 12345,
+    }
+    exif[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N"}
+    return exif
+
+
+def check_described(data):
+    exif = Image.Exif()
+    exif.load(data)
+    assert exif[ExifTags.Base.Make] == "OMGSR"
+    assert exif[ExifTags.Base.Artist] == "N. N."
+    assert exif.get(ExifTags.Base.Orientation, 1) == 1
+    assert ExifTags.Base.ImageWidth not in exif
+    taken = exif.get_ifd(ExifTags.IFD.Exif)
+    assert taken[ExifTags.Base.ISOSpeedRatings] == 400
+    assert float(taken[ExifTags.Base.ExposureTime]) == pytest.approx(0.01)
+    assert ExifTags.Base.ExifImageWidth not in taken
+    assert exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_exif_is_kept_but_for_what_describes_the_old_file(tmp_path, suffix):
+    picture = pictures.read(save(tmp_path / f"a{suffix}", COLOUR, exif=described()))
+    check_described(picture.exif)
+    back = again(tmp_path / f"b{suffix}", picture)
+    check_described(back.exif)
+    assert back.colour.shape == picture.colour.shape == (9, 6, 3)
+
+
+def test_exif_of_a_tiff_has_none_of_its_strips(tmp_path):
+    camera = pictures.Picture(colour=COLOUR, exif=described().tobytes())
+    picture = again(tmp_path / "a.tif", camera)
+    np.testing.assert_array_equal(picture.colour, upright(COLOUR, 6))
+    exif = Image.Exif()
+    exif.load(picture.exif)
+    assert exif[ExifTags.Base.Make] == "OMGSR"
+    assert not {256, 257, 258, 259, 273, 274, 278, 279} & set(exif)
+    check_described(picture.exif)
+    check_described(again(tmp_path / "b.jpg", picture).exif)
+    again(tmp_path / "b.tif", picture)
+
+
+def test_exif_too_long_for_jpeg_is_left_out(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "x" * 70_000
+    picture = pictures.read(save(tmp_path / "a.png", COLOUR, exif=exif))
+    assert again(tmp_path / "b.png", picture).exif == picture.exif
+    assert again(tmp_path / "b.jpg", picture).exif is None
+
+
+def test_a_file_without_exif_has_none(tmp_path):
+    for suffix in RGB_SUFFIXES:
+        path = save(tmp_path / f"a{suffix}", COLOUR)
+        assert pictures.read(path).exif is None, suffix
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+def test_dpi_is_kept(tmp_path, suffix):
+    picture = pictures.read(save(tmp_path / f"a{suffix}", COLOUR, dpi=(300, 150)))
+    assert picture.dpi == pytest.approx((300, 150), abs=0.02)
+    assert again(tmp_path / f"b{suffix}", picture).dpi == pytest.approx((300, 150), abs=0.02)
+
+
+def test_dpi_is_turned_with_the_image(tmp_path):
+    path = save(tmp_path / "a.png", COLOUR, dpi=(300, 150), exif=turning(6))
+    assert pictures.read(path).dpi == pytest.approx((150, 300), abs=0.02)
+
+
+# Writing
+
+
+@pytest.mark.parametrize("suffix", RGB_SUFFIXES)
+def test_equal_pictures_give_equal_bytes(tmp_path, suffix):
+    for colour in (COLOUR, DEEP):
+        picture = pictures.Picture(
+            colour=colour, icc=SRGB, exif=described().tobytes(), dpi=(300, 300)
+        )
+        one, two = tmp_path / f"one{suffix}", tmp_path / f"two{suffix}"
+        for path in (one, two):
+            pictures.write(path, picture, *passed(picture))
+        assert one.read_bytes() == two.read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_restored_size_and_not_the_old_one_is_written(tmp_path):
+    picture = pictures.Picture(colour=COLOUR, alpha=ALPHA)
+    large = np.ones((24, 36, 3), np.float32)
+    pictures.write(tmp_path / "a.png", picture, large * 0.5, large[..., 0])
+    back = pictures.read(tmp_path / "a.png")
+    assert back.colour.shape == (24, 36, 3)
+    assert (back.colour == 128).all()
+    assert (back.alpha == 255).all()
+
+
+def test_values_outside_0_to_1_are_clipped(tmp_path):
+    colour = np.array([[[-0.5, 1.5, 0.5]]], np.float32)
+    pictures.write(tmp_path / "a.png", pictures.Picture(colour=COLOUR), colour)
+    assert pictures.read(tmp_path / "a.png").colour.tolist() == [[[0, 255, 128]]]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".bmp"])
+def test_alpha_where_there_is_none_is_refused(tmp_path, suffix):
+    picture = pictures.Picture(colour=COLOUR, alpha=ALPHA)
+    assert not pictures.can_write(suffix, picture)
+    with pytest.raises(ValueError, match=r"holds no alpha; write a \.png"):
+        pictures.write(tmp_path / f"a{suffix}", picture, *passed(picture))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_can_write(tmp_path):
+    plain, clear = pictures.Picture(colour=COLOUR), pictures.Picture(colour=COLOUR, alpha=ALPHA)
+    assert all(pictures.can_write(suffix, plain) for suffix in (*RGB_SUFFIXES, ".PNG"))
+    assert all(pictures.can_write(suffix, clear) for suffix in (".png", ".webp", ".tif"))
+    assert not pictures.can_write(".gif", plain)
+    assert set(pictures.FORMATS) == set(images.EXTENSIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "colour", "alpha", "match"),
+    [
+        ("a.gif", COLOUR, None, r"a\.gif: images are written as \.png .*, not '\.gif'"),
+        ("a.png", COLOUR[..., 0], None, r"colour must be \(H, W, 3\), got \(6, 9\)"),
+        ("a.png", COLOUR, ALPHA[:3], r"alpha must be \(6, 9\) as colour, got \(3, 9\)"),
+        ("a.webp", np.zeros((1, 20_000, 3)), None, r"WEBP takes at most 16,383 .* 20000 x 1"),
+        ("a.jpg", np.zeros((70_000, 1, 3)), None, r"JPEG takes at most 65,500 .* 1 x 70000"),
+        ("a.png", np.full((2, 2, 3), np.nan), None, r"a\.png: .* NaN"),
+    ],
+)
+def test_what_cannot_be_written_is_said(tmp_path, name, colour, alpha, match):
+    with pytest.raises(ValueError, match=match):
+        pictures.write(tmp_path / name, pictures.Picture(colour=COLOUR), colour, alpha)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Files that are refused
+
+
+def test_32_bit_images_are_refused(tmp_path):
+    for array in (DEEP[..., 0].astype(np.float32), DEEP[..., 0].astype(np.int32)):
+        with pytest.raises(ImageError, match=r"a\.tif: pixels are 32-bit .*convert"):
+            pictures.read(save(tmp_path / "a.tif", array))
+
+
+def test_animated_files_are_refused(tmp_path):
+    frames = [Image.fromarray(COLOUR), Image.fromarray(COLOUR[::-1].copy())]
+    for name in ("a.webp", "a.png", "a.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        with pytest.raises(ImageError, match="holds 2 frames or pages, a still image"):
+            pictures.read(tmp_path / name)
+
+
+def test_large_images_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMGSR_MAX_PIXELS", "53")
+    for path in (save(tmp_path / "a.png", COLOUR), save_deep(tmp_path / "b.png", DEEP)):
+        with pytest.raises(ImageError, match="over the limit of 53; set OMGSR_MAX_PIXELS=54"):
+            pictures.read(path)
+    monkeypatch.setenv("OMGSR_MAX_PIXELS", "54")
+    pictures.read(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.bmp", "deep.png"])
+def test_damaged_files_are_refused_by_name(tmp_path, name):
+    noise = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = tmp_path / name
+    save_deep(path, noise.astype(np.uint16) * 257) if "deep" in name else save(path, noise)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ImageError, match=f"{name}: .*replace"):
+        pictures.read(path)
+
+
+def test_missing_and_empty_files_are_refused(tmp_path):
+    with pytest.raises(ImageError, match=r"gone\.png: no such image file"):
+        pictures.read(tmp_path / "gone.png")
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(ImageError, match="is empty"):
+        pictures.read(tmp_path / "a.png")
+
+
+def test_a_half_written_file_is_never_left(tmp_path, monkeypatch):
+    picture = pictures.Picture(colour=COLOUR)
+    pictures.write(tmp_path / "a.png", picture, *passed(picture))
+    before = (tmp_path / "a.png").read_bytes()
+    with pytest.raises(ValueError, match="NaN"):
+        pictures.write(tmp_path / "a.png", picture, np.full((2, 2, 3), np.nan, np.float32))
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+@pytest.mark.real
+def test_real_files_of_odd_formats(tmp_path, real_data):
+    seen = set()
+    for path in images.list_images(real_data / "formats"):
+        picture = pictures.read(path)
+        seen.add((picture.colour.dtype.name, picture.alpha is not None, picture.grey))
+        with Image.open(path) as image:
+            assert picture.colour.shape[:2] == (image.height, image.width)
+        if picture.alpha is None and picture.colour.dtype == np.uint8:
+            np.testing.assert_array_equal(picture.colour, images.read_rgb(path))
+        same(again(tmp_path / f"{path.stem}.png", picture), picture)
+        same(again(tmp_path / f"{path.stem}.tif", picture), picture)
+    assert {("uint8", False, False), ("uint8", False, True)} < seen
+    assert ("uint8", True, False) in seen
+    assert ("uint16", True, False) in seen
