@@ -1,136 +1,231 @@
-"""`omgsr upscale`: images restored by a trained run or by released adapters."""
+"""`omgsr upscale`: images restored by a trained run, released adapters or another method."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 # What needs torch is imported when the command runs, so that `omgsr --help` answers at once.
 
-NAME, HELP = "upscale", "restore images with a trained run or with released adapters"
+NAME, HELP = "upscale", "restore images with a trained run, released adapters or another method"
 DESCRIPTION = """\
-Restores images in one step and writes them as PNG, `--scale` times as wide and high.
+Restores images and writes them, as PNG unless --format says otherwise.
 
 A run of this project carries its timestep, prompt and latents in its card:
 
-  omgsr upscale photo.jpg holiday/ -o restored --model runs/full-auto/model
+  omgsr upscale photo.jpg holiday/ 'scans/**/*.tif' -o restored --model runs/full-auto/model
 
 Adapters without a card, such as the official ones for SD2.1-base, need their timestep, and a
-foundation of the model they were trained on (`dvc repro foundation` makes one; its prompt is used):
+foundation of the model they were trained on (`dvc repro foundation` makes one):
 
   omgsr upscale photo.jpg -o restored --model omgsr-s-512 --foundation foundation --timestep 273
 
-Folders are searched at every depth. Images that are in the output folder already are skipped, so
-the same command continues after an interruption. An image that cannot be read is named, the others
-are restored, and the exit code is 1."""
+INPUT is an image, a folder (searched at every depth, its tree mirrored), a quoted pattern, or a
+.txt list of files. Grey stays grey, 16 bits stay 16 bits, transparency is restored with its image,
+colour profile and camera data are carried over, and a rotated photograph comes out upright. Results
+that are there already are skipped, so the same command continues after an interruption. An image
+that cannot be read is named, the others are restored, and the exit code is 1. How each picture was
+made is in omgsr-upscale.json beside the results."""
+RECORD = "omgsr-upscale.json"
+SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "same": None}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("input", nargs="+", type=Path, help="images and folders of images")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for <name>.png"
-    )
-    parser.add_argument(
-        "--model", type=Path, required=True, metavar="DIR",
-        help="folder with vae_encoder_lora_adapter/, unet_lora_adapter/ and, of a run, omgsr.json",
-    )  # fmt: skip
-    parser.add_argument(
-        "--foundation", type=Path, default=Path("foundation"), metavar="DIR",
-        help="folder that the stage `foundation` wrote (default: foundation)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--timestep", type=int, metavar="N",
+    _images(parser)
+    _model(parser)
+    _computation(parser)
+
+
+def _images(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("images").add_argument
+    add("input", nargs="*", metavar="INPUT", help="images, folders, quoted patterns, .txt lists")
+    add("-i", "--input_image", action="append", default=[], metavar="INPUT", help="the same")
+    add("-o", "--output", "--output_dir", type=Path, required=True, metavar="DIR",
+        help="folder of the results")  # fmt: skip
+    add("--overwrite", action="store_true", help="redo results that are there already")
+    add("--format", choices=tuple(SUFFIXES), default="png",
+        help="of the results; `same` keeps each input's (default: png)")  # fmt: skip
+    add("--quality", type=int, default=95, metavar="N", help="of jpg and webp (default: 95)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--scale", "--upscale", type=float, metavar="X",
+                      help="any factor (default: that of the run, 4 without a card)")  # fmt: skip
+    size.add_argument("--longest-side", type=int, metavar="PIXELS", help="of the result")
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("model").add_argument
+    add("--model", type=Path, metavar="PATH",
+        help="run folder or adapters (vae_encoder_lora_adapter/, unet_lora_adapter/); with "
+        "--method the weights of that")  # fmt: skip
+    add("--method", choices=("omgsr", "bicubic", "lanczos", "realesrgan", "osediff", "pisasr"),
+        default="omgsr", help="(default: omgsr)")  # fmt: skip
+    add("--foundation", type=Path, default=Path("foundation"), metavar="DIR",
+        help="folder that the stage `foundation` wrote (default: foundation)")  # fmt: skip
+    add("--timestep", "--mid_timestep", type=int, metavar="N",
         help="for adapters without a card: index into the scheduler's alphas_cumprod, counted from "
-        "0 as in the official code, whatever foundation.timestep_origin is",
-    )  # fmt: skip
-    parser.add_argument(
-        "--scale", type=int, choices=range(1, 9), metavar="N",
-        help="1 to 8 (default: what the run was trained for, 4 without a card)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--color", choices=("adain", "wavelet", "none"), default="adain",
-        help="how the colours of the input are kept (default: adain)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--device", choices=("auto", "cuda", "cpu"), default="auto",
-        help="auto takes CUDA where there is one (default)",
-    )  # fmt: skip
+        "0 as in the official code, whatever foundation.timestep_origin is")  # fmt: skip
+    add("--prompt", metavar="TEXT", help="instead of the foundation's; needs its text encoder")
+    add("--color", "--align_method", choices=("adain", "wavelet", "none", "nofix"),
+        default="adain", help="how the colours of the input are kept (default: adain)")  # fmt: skip
+    add("--seed", type=int, default=42, metavar="N",
+        help="of the latents, where the model samples them (default: 42)")  # fmt: skip
+
+
+def _computation(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("computation").add_argument
+    add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto",
+        help="auto takes a GPU where there is one (default)")  # fmt: skip
+    add("--dtype", "--weight_dtype", choices=("fp32", "bf16", "fp16"), default="fp32",
+        help="arithmetic of the model (default: fp32)")  # fmt: skip
+    add("--batch", type=int, default=4, metavar="N",
+        help="images of one size that are restored together (default: 4)")  # fmt: skip
+    add("--process-size", "--process_size", type=int, metavar="PIXELS",
+        help="images whose result is smaller are restored at this size and reduced: what the model "
+        "was trained at (default: no; 512 for SD)")  # fmt: skip
+    add("--tile", type=int, metavar="PIXELS",
+        help="side of the tiles of the result (default: from the free memory)")  # fmt: skip
+    add("--overlap", type=int, metavar="PIXELS", help="of tiles (default: a quarter of a tile)")
 
 
 def run(given: argparse.Namespace) -> int:
     """Restores what is not there yet; 1 if an image could not be."""
-    wanted = outputs(collect(given.input, given.output), given.output)
-    todo = {path: out for path, out in wanted.items() if not out.exists()}
-    images = "image" if len(wanted) == 1 else "images"
-    print(f"{len(wanted)} {images}, {len(wanted) - len(todo)} of them in {given.output} already")
-    failed = list(_restore(todo, given)) if todo else []
-    for message in failed:
-        print(f"omgsr upscale: {message}", file=sys.stderr)
+    from omgsr import inputs
+
+    _check(given)
+    jobs = inputs.plan([*given.input, *given.input_image], given.output, SUFFIXES[given.format])
+    todo = {a: b for a, b in jobs.items() if given.overwrite or not b.exists()}
+    print(f"{len(jobs)} images, {len(jobs) - len(todo)} of them in {given.output} already")
+    return _restore(todo, given) if todo else 0
+
+
+def _check(given: argparse.Namespace) -> None:
+    if not given.input and not given.input_image:
+        raise ValueError("no input: give images, folders, patterns or lists")
+    if given.method in ("omgsr", "realesrgan", "osediff", "pisasr") and given.model is None:
+        raise ValueError(f"--method {given.method} needs --model, the weights")
+    if given.scale is not None and not 0 < given.scale <= 16:
+        raise ValueError(f"--scale: got {given.scale}, allowed: more than 0 and at most 16")
+    for name in ("longest_side", "batch", "tile", "process_size"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')}: got {value}, allowed: 1 or more")
+    if not 1 <= given.quality <= 100:
+        raise ValueError(f"--quality: got {given.quality}, allowed: 1 to 100")
+
+
+def _restore(todo: Mapping[Path, Path], given: argparse.Namespace) -> int:
+    """Writes the results and the record, with a bar; 1 if an image could not be restored."""
+    from tqdm import tqdm
+
+    from omgsr import device, flow
+
+    where = device.pick(given.device)
+    method, about = _method(given, where)
+    factor = given.scale or about["scale"]
+    size = flow.longest(given.longest_side) if given.longest_side else flow.scaled(factor)
+    stream = flow.Flow(method, size, given.batch, given.quality)
+    done: list[flow.Done] = []
+    started = time.perf_counter()
+    try:
+        title = f"{given.method} on {where}"
+        for one in tqdm(stream.run(todo), total=len(todo), desc=title, unit="image"):
+            done.append(one)
+            if one.error:
+                tqdm.write(f"omgsr upscale: {one.error}", file=sys.stderr)
+    finally:
+        _record(given, about, method, str(where), done)
+    failed = sum(bool(one.error) for one in done)
+    speed = len(done) / (time.perf_counter() - started)
+    print(f"{len(done) - failed} restored, {failed} failed, {speed:.2f} images a second")
+    for note in getattr(method, "notes", []):
+        print(f"note: {note}")
     return 1 if failed else 0
 
 
-def collect(inputs: Iterable[Path], output: Path) -> list[Path]:
-    """The image files of all inputs, each once; a folder's own outputs are left out."""
-    from omgsr import images
+def _method(given: argparse.Namespace, where: Any) -> tuple[Any, dict[str, Any]]:
+    """The method and what the record says of its model."""
+    from omgsr import methods
 
-    found: dict[Path, Path] = {}
-    for path in inputs:
-        if path.is_dir():
-            inside = [p for p in images.list_images(path) if not _within(p, output)]
-        elif path.exists():
-            inside = [path]
-        else:
-            raise images.ImageError(f"{path}: no such image or folder")
-        for image in inside:
-            found.setdefault(image.resolve(), image)
-    return list(found.values())
-
-
-def outputs(paths: Iterable[Path], folder: Path) -> dict[Path, Path]:
-    """<folder>/<stem>.png of every path; two inputs for one output are refused, and so is itself.
-
-    Names that differ in case alone are one name to some file systems.
-    """
-    wanted: dict[Path, Path] = {}
-    taken: dict[str, Path] = {}
-    for path in paths:
-        out = folder / f"{path.stem}.png"
-        other = taken.setdefault(out.name.casefold(), path)
-        if other != path:
-            raise ValueError(
-                f"{other} and {path} would both be written to {out}; rename one of them, or "
-                "restore them into two folders"
-            )
-        if out.resolve() == path.resolve():
-            raise ValueError(f"{path} is what its result would be named; give another folder to -o")
-        wanted[path] = out
-    return wanted
+    color: Any = "none" if given.color == "nofix" else given.color
+    own = {
+        "tile": given.tile, "overlap": given.overlap, "process_size": given.process_size,
+        "dtype": given.dtype, "seed": given.seed,
+    }  # fmt: skip
+    if given.method == "omgsr":
+        return _omgsr(given, where, color, own)
+    options: dict[str, Any] = {}
+    if given.method in ("osediff", "pisasr"):
+        options = {name: value for name, value in own.items() if value is not None}
+        options |= {"prompt": given.prompt} if given.prompt is not None else {}
+    elif given.method == "realesrgan":
+        options = {"dtype": given.dtype}
+    method = methods.load(
+        given.method, path=given.model, foundation=given.foundation, device=where, color=color,
+        **options,
+    )  # fmt: skip
+    weights = {"path": str(given.model), "sha256": _hash(given.model)} if given.model else {}
+    return method, {"scale": 4, "method": given.method, "weights": weights}
 
 
-def _within(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+def _omgsr(
+    given: argparse.Namespace, where: Any, color: Any, own: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    from omgsr import files, inference, prompt, runs
+    from omgsr.restoring import OneStep
 
-
-def _restore(todo: dict[Path, Path], given: argparse.Namespace) -> Iterator[str]:
-    """Writes every output and yields a message for each image that it could not restore."""
-    import torch
-    from tqdm import tqdm
-
-    from omgsr import device, images, inference, runs
-
-    where = device.pick(given.device)
     generator, card = runs.load(given.model, given.foundation, given.timestep)
+    about = files.read_json(given.foundation / "foundation.json")
+    if given.prompt is not None:
+        model = given.foundation / about["path"]
+        if not (model / "text_encoder").is_dir():
+            raise ValueError(f"--prompt: {model} has no text_encoder/; leave --prompt out")
+        generator.backbone.prompt = prompt.embed(model, given.prompt)
     generator = inference.merge(generator).to(where)
-    scale = given.scale or (card.scale if card else 4)
-    for path, out in tqdm(todo.items(), desc=f"x{scale} on {where}", unit="image"):
-        try:
-            restored = inference.restore(generator, images.read_rgb(path), scale, given.color)
-        except images.ImageError as error:
-            yield str(error)
-        except torch.OutOfMemoryError:
-            yield f"{path}: too large for the memory of {where} at scale {scale}; use --device cpu"
-        else:
-            images.write_png(out, restored)
+    method = OneStep(generator, color=color, **own)
+    told = {
+        "scale": card.scale if card else 4,
+        "method": "omgsr",
+        "card": asdict(card) if card else None,
+        "adapters": runs.hashes(given.model),
+        "foundation": about,
+    }
+    return method, told
+
+
+def _hash(path: Path) -> str:
+    from omgsr.methods.fingerprint import sha256
+
+    return sha256(path)
+
+
+def _record(
+    given: argparse.Namespace, about: dict[str, Any], method: Any, where: str, done: list[Any]
+) -> None:
+    """Adds this command's images to the record of the folder."""
+    from omgsr import environment, files
+
+    path = given.output / RECORD
+    images: dict[str, Any] = {}
+    if path.exists():
+        known = files.read_json(path).get("images", {})
+        images = {name: one for name, one in known.items() if (given.output / name).exists()}
+    settings = {k: v for k, v in vars(given).items() if k not in ("run", "command", "input")}
+    for one in done:
+        name = one.target.relative_to(given.output).as_posix()
+        images[name] = {
+            "source": str(one.source), "size_in": one.size_in, "size_out": one.size_out,
+            "seconds": round(one.seconds, 4), "error": one.error, "method": about["method"],
+        }  # fmt: skip
+    told = {
+        "settings": {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()},
+        "model": about, "device": where, "tile": getattr(method, "tile_used", None),
+        "notes": list(getattr(method, "notes", [])), "environment": environment.describe(),
+        "images": dict(sorted(images.items())),
+    }  # fmt: skip
+    files.write_json(path, told)
