@@ -72,7 +72,7 @@ def read(path: Path | str) -> Picture:
         if _deep(image, path) and image.mode not in (*images._SIXTEEN_BIT, "I"):
             colour, alpha = _decoded(path, image, turn)
         else:
-            colour, alpha = _converted(ImageOps.exif_transpose(image), image.format, path)
+            colour, alpha = _converted(image, path)
         grey = image.mode in ("1", "L", "LA", "La", "I", *images._SIXTEEN_BIT)
         return Picture(
             colour=colour,
@@ -136,13 +136,17 @@ def _decoded(
     data = bytearray(Path(path).read_bytes())
     if image.format == "TIFF" and turn != 1:
         _straighten(data)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    refused = images.ImageError(
+        f"{path}: this layout of 16 bits is not read; save the image as a 16-bit PNG"
+    )
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] < 3:
-        raise images.ImageError(
-            f"{path}: this layout of 16 bits is not read; save the image as a 16-bit PNG"
-        )
+        raise refused
     pixels = _turned(pixels, turn)
-    colour = np.ascontiguousarray(pixels[..., 2::-1])
+    colour: NDArray[np.uint16] = np.ascontiguousarray(pixels[..., 2::-1])
+    # Planes apart, colour multiplied by alpha and CMYK are other pixels to OpenCV than to Pillow.
+    if not np.array_equal(colour >> 8, np.asarray(ImageOps.exif_transpose(image).convert("RGB"))):
+        raise refused
     return colour, pixels[..., 3].copy() if pixels.shape[2] == 4 else None
 
 
@@ -169,15 +173,11 @@ def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return pixels
 
 
-def _converted(
-    image: Image.Image, kind: str | None, path: Path | str
-) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _converted(image: Image.Image, path: Path | str) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Colour and alpha as Pillow decodes them."""
-    if image.mode in images._SIXTEEN_BIT or (image.mode == "I" and kind == "PNG"):
-        grey = np.asarray(image).astype(np.uint16)
-        clear = image.info.get("transparency")
-        alpha = None if clear is None else np.where(grey == clear, 0, 65535).astype(np.uint16)
-        return np.repeat(grey[..., None], 3, axis=2), alpha
+    if image.mode in images._SIXTEEN_BIT or (image.mode == "I" and image.format == "PNG"):
+        return _grey(image)
+    image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F"):
         raise images.ImageError(
             f"{path}: pixels are 32-bit ({image.mode}), whose white is not defined; "
@@ -187,6 +187,19 @@ def _converted(
         pixels = np.array(image.convert("RGBA"))
         return pixels[..., :3].copy(), pixels[..., 3].copy()
     return np.array(image.convert("RGB")), None
+
+
+def _grey(image: Image.Image) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
+    """16-bit grey in three channels, and the alpha of its one transparent level."""
+    grey = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
+    clear = image.info.get("transparency")
+    alpha = None if clear is None else np.where(grey == clear, 0, 65535).astype(np.uint16)
+    if isinstance(image, TiffImageFile):
+        white = 2 ** image.tag_v2.get(258, (16,))[0] - 1  # scanners save 12 bits
+        grey = np.rint(grey * (65535 / white)).astype(np.uint16)
+        if image.tag_v2.get(262) == 0:  # white is 0, which Pillow minds in 8 bits alone
+            grey = 65535 - grey
+    return np.repeat(grey[..., None], 3, axis=2), alpha
 
 
 def _profile(icc: bytes | None, grey: bool, mode: str) -> bytes | None:
