@@ -6,7 +6,7 @@ import io
 import math
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +102,16 @@ def write(
     Bits, grey, profile, EXIF and dpi are those of `picture`: 16 bits in PNG and TIFF, else 8; one
     channel for grey (not in WebP, nor with alpha of 16 bits); BMP has dpi alone, and WebP no dpi.
     `quality` is that of JPEG and WebP. Equal arguments give equal bytes, and the file is whole or
-    absent. A ValueError names what the format does not take.
+    absent. A profile of grey is left out where three channels are written, and EXIF of over 64 KiB
+    is left out of a JPEG. A ValueError names what the format does not take.
     """
     kind = _format(Path(path), colour, alpha)
     deep = picture.colour.dtype == np.uint16 and kind in _DEEP
     levels = _levels(path, colour, alpha, picture.grey, np.uint16 if deep else np.uint8)
     if deep and levels.ndim == 3 and levels.shape[2] == 2:
         levels = levels[..., [0, 0, 0, 1]]  # no library reads these in both formats
+    if picture.grey and (kind == "WEBP" or levels.shape[2:] == (4,)):
+        picture = replace(picture, icc=None)  # a profile of grey, in a file of three channels
     if kind == "TIFF":
         data = _tiff(levels, picture)
     elif deep and levels.ndim == 3:
@@ -216,7 +219,6 @@ def _described(exif: Image.Exif) -> bytes | None:
         for number in _FOLDERS:
             tags = {tag: value for tag, value in exif.get_ifd(number).items() if tag not in _STALE}
             if tags:
-                kept.get_ifd(number).update(tags)
                 kept[number] = tags
         return kept.tobytes() if len(kept) else None
     except (*images._DAMAGE, TypeError, KeyError, AttributeError):
@@ -298,7 +300,7 @@ def _deep_png(levels: NDArray[np.uint16], picture: Picture) -> bytes:
     order = [2, 1, 0, 3][: levels.shape[2]]  # OpenCV's
     data = cv2.imencode(".png", np.ascontiguousarray(levels[..., order]))[1].tobytes()
     chunks = b""
-    if picture.icc and not picture.grey:
+    if picture.icc:
         chunks += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc))
     if picture.dpi:
         x, y = (round(value / 0.0254) for value in picture.dpi)

@@ -364,6 +364,21 @@ def test_a_profile_of_other_channels_is_dropped(tmp_path):
     assert pictures.read(save(tmp_path / "d.png", COLOUR, icc_profile=b"broken")).icc is None
 
 
+def test_a_profile_of_grey_is_not_written_beside_three_channels(tmp_path):
+    for colour, alpha, kept in [
+        (COLOUR, None, {".png", ".tif", ".jpg"}),
+        (COLOUR, ALPHA, {".png", ".tif"}),
+        (DEEP, None, {".png", ".tif", ".jpg"}),
+        (DEEP, DEEP_ALPHA, set()),
+    ]:
+        picture = pictures.Picture(colour=colour, alpha=alpha, grey=True, icc=GREY)
+        for suffix in (".png", ".tif", ".webp", ".jpg"):
+            if pictures.can_write(suffix, picture):
+                pictures.write(tmp_path / f"a{suffix}", picture, *passed(picture))
+                with Image.open(tmp_path / f"a{suffix}") as image:
+                    assert ("icc_profile" in image.info) == (suffix in kept)
+
+
 def described():
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "OMGSR"
