@@ -6,7 +6,7 @@ import io
 import math
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def read(path: Path | str) -> Picture:
         if _deep(image, path) and image.mode not in (*images._SIXTEEN_BIT, "I"):
             colour, alpha = _decoded(path, image, turn)
         else:
-            colour, alpha = _converted(ImageOps.exif_transpose(image), image.format, path)
+            colour, alpha = _converted(image, path)
         grey = image.mode in ("1", "L", "LA", "La", "I", *images._SIXTEEN_BIT)
         return Picture(
             colour=colour,
@@ -102,13 +102,16 @@ def write(
     Bits, grey, profile, EXIF and dpi are those of `picture`: 16 bits in PNG and TIFF, else 8; one
     channel for grey (not in WebP, nor with alpha of 16 bits); BMP has dpi alone, and WebP no dpi.
     `quality` is that of JPEG and WebP. Equal arguments give equal bytes, and the file is whole or
-    absent. A ValueError names what the format does not take.
+    absent. A profile of grey is left out where three channels are written, and EXIF of over 64 KiB
+    is left out of a JPEG. A ValueError names what the format does not take.
     """
     kind = _format(Path(path), colour, alpha)
     deep = picture.colour.dtype == np.uint16 and kind in _DEEP
     levels = _levels(path, colour, alpha, picture.grey, np.uint16 if deep else np.uint8)
     if deep and levels.ndim == 3 and levels.shape[2] == 2:
         levels = levels[..., [0, 0, 0, 1]]  # no library reads these in both formats
+    if picture.grey and (kind == "WEBP" or levels.shape[2:] == (4,)):
+        picture = replace(picture, icc=None)  # a profile of grey, in a file of three channels
     if kind == "TIFF":
         data = _tiff(levels, picture)
     elif deep and levels.ndim == 3:
@@ -136,13 +139,17 @@ def _decoded(
     data = bytearray(Path(path).read_bytes())
     if image.format == "TIFF" and turn != 1:
         _straighten(data)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    refused = images.ImageError(
+        f"{path}: this layout of 16 bits is not read; save the image as a 16-bit PNG"
+    )
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] < 3:
-        raise images.ImageError(
-            f"{path}: this layout of 16 bits is not read; save the image as a 16-bit PNG"
-        )
+        raise refused
     pixels = _turned(pixels, turn)
-    colour = np.ascontiguousarray(pixels[..., 2::-1])
+    colour: NDArray[np.uint16] = np.ascontiguousarray(pixels[..., 2::-1])
+    # Planes apart, colour multiplied by alpha and CMYK are other pixels to OpenCV than to Pillow.
+    if not np.array_equal(colour >> 8, np.asarray(ImageOps.exif_transpose(image).convert("RGB"))):
+        raise refused
     return colour, pixels[..., 3].copy() if pixels.shape[2] == 4 else None
 
 
@@ -169,15 +176,11 @@ def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return pixels
 
 
-def _converted(
-    image: Image.Image, kind: str | None, path: Path | str
-) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _converted(image: Image.Image, path: Path | str) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Colour and alpha as Pillow decodes them."""
-    if image.mode in images._SIXTEEN_BIT or (image.mode == "I" and kind == "PNG"):
-        grey = np.asarray(image).astype(np.uint16)
-        clear = image.info.get("transparency")
-        alpha = None if clear is None else np.where(grey == clear, 0, 65535).astype(np.uint16)
-        return np.repeat(grey[..., None], 3, axis=2), alpha
+    if image.mode in images._SIXTEEN_BIT or (image.mode == "I" and image.format == "PNG"):
+        return _grey(image)
+    image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F"):
         raise images.ImageError(
             f"{path}: pixels are 32-bit ({image.mode}), whose white is not defined; "
@@ -187,6 +190,19 @@ def _converted(
         pixels = np.array(image.convert("RGBA"))
         return pixels[..., :3].copy(), pixels[..., 3].copy()
     return np.array(image.convert("RGB")), None
+
+
+def _grey(image: Image.Image) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
+    """16-bit grey in three channels, and the alpha of its one transparent level."""
+    grey = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
+    clear = image.info.get("transparency")
+    alpha = None if clear is None else np.where(grey == clear, 0, 65535).astype(np.uint16)
+    if isinstance(image, TiffImageFile):
+        white = 2 ** image.tag_v2.get(258, (16,))[0] - 1  # scanners save 12 bits
+        grey = np.rint(grey * (65535 / white)).astype(np.uint16)
+        if image.tag_v2.get(262) == 0:  # white is 0, which Pillow minds in 8 bits alone
+            grey = 65535 - grey
+    return np.repeat(grey[..., None], 3, axis=2), alpha
 
 
 def _profile(icc: bytes | None, grey: bool, mode: str) -> bytes | None:
@@ -203,7 +219,6 @@ def _described(exif: Image.Exif) -> bytes | None:
         for number in _FOLDERS:
             tags = {tag: value for tag, value in exif.get_ifd(number).items() if tag not in _STALE}
             if tags:
-                kept.get_ifd(number).update(tags)
                 kept[number] = tags
         return kept.tobytes() if len(kept) else None
     except (*images._DAMAGE, TypeError, KeyError, AttributeError):
@@ -285,7 +300,7 @@ def _deep_png(levels: NDArray[np.uint16], picture: Picture) -> bytes:
     order = [2, 1, 0, 3][: levels.shape[2]]  # OpenCV's
     data = cv2.imencode(".png", np.ascontiguousarray(levels[..., order]))[1].tobytes()
     chunks = b""
-    if picture.icc and not picture.grey:
+    if picture.icc:
         chunks += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc))
     if picture.dpi:
         x, y = (round(value / 0.0254) for value in picture.dpi)

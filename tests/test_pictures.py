@@ -270,16 +270,61 @@ def test_orientation_of_colour_of_16_bits(tmp_path, orientation, alpha):
         same(pictures.read(tmp_path / name), expected)
 
 
+def write_tiff(path, tags, strips, order=">"):
+    """A TIFF from its tags, all of them lists of 16-bit numbers; Motorola's byte order."""
+    tags = {256: [9], 257: [6], 259: [1], **tags, 278: [6]}
+    tags |= {279: [len(strip) for strip in strips], 273: [0] * len(strips)}
+    after = 8 + 2 + 12 * len(tags) + 4
+    room = sum(2 * len(values) for values in tags.values() if len(values) > 2)
+    starts = np.cumsum([after + room, *(len(strip) for strip in strips[:-1])])
+    tags[273] = [int(start) for start in starts]
+    entries, values_apart = b"", b""
+    for tag, values in sorted(tags.items()):
+        data = struct.pack(f"{order}{len(values)}H", *values)
+        if len(data) > 4:
+            values_apart, data = (
+                values_apart + data,
+                struct.pack(order + "I", after + len(values_apart)),
+            )
+        entries += struct.pack(order + "HHI", tag, 3, len(values)) + data.ljust(4, b"\0")
+    mark = b"MM" if order == ">" else b"II"
+    head = mark + struct.pack(order + "HIH", 42, 8, len(tags))
+    path.write_bytes(head + entries + bytes(4) + values_apart + b"".join(strips))
+    return path
+
+
+RGB_TAGS = {258: [16] * 3, 262: [2], 277: [3], 284: [1]}
+
+
 def test_orientation_in_a_tiff_of_the_other_byte_order(tmp_path):
-    tags = [(256, 9), (257, 6), (258, 16), (262, 2), (273, 134), (274, 6), (277, 3), (278, 6)]
-    data = b"MM\0*\0\0\0\x08" + struct.pack(">H", 9)
-    for tag, value in tags:
-        data += struct.pack(">HHIHH", tag, 3, 1, value, 0)
-    data += struct.pack(">HHII", 279, 4, 1, DEEP.nbytes) + bytes(4)
-    data += bytes(134 - len(data)) + DEEP.astype(">u2").tobytes()
-    # One value for all three channels is what old writers put: 258 is 16 once.
-    (tmp_path / "a.tif").write_bytes(data)
-    np.testing.assert_array_equal(pictures.read(tmp_path / "a.tif").colour, upright(DEEP, 6))
+    strips = [DEEP.astype(">u2").tobytes()]
+    for orientation in range(1, 9):
+        path = write_tiff(tmp_path / "a.tif", RGB_TAGS | {274: [orientation]}, strips)
+        np.testing.assert_array_equal(pictures.read(path).colour, upright(DEEP, orientation))
+
+
+def test_16_bits_that_opencv_reads_as_other_pixels_are_refused(tmp_path):
+    planes = [DEEP[..., channel].astype(">u2").tobytes() for channel in range(3)]
+    apart = write_tiff(tmp_path / "planes.tif", RGB_TAGS | {284: [2]}, planes)
+    tags = RGB_TAGS | {258: [16] * 4, 277: [4], 338: [1]}
+    strip = np.dstack([DEEP // 2, DEEP_ALPHA // 2 + 2**15]).astype(">u2").tobytes()
+    multiplied = write_tiff(tmp_path / "multiplied.tif", tags, [strip])
+    for path in (apart, multiplied):
+        with pytest.raises(ImageError, match=f"{path.name}: .* save the image as a 16-bit PNG"):
+            pictures.read(path)
+
+
+def test_16_bit_grey_whose_white_is_0(tmp_path):
+    tags = {258: [16], 262: [0], 277: [1]}
+    path = write_tiff(tmp_path / "a.tif", tags, [DEEP[..., 0].astype("<u2").tobytes()], "<")
+    np.testing.assert_array_equal(pictures.read(path).colour[..., 1], 65535 - DEEP[..., 0])
+
+
+def test_grey_of_12_bits_is_stretched_to_16(tmp_path):
+    level = 0xABC
+    row = bytes.fromhex("abcabc" * 4 + "abc0")  # 9 pixels, filled up to whole bytes
+    path = write_tiff(tmp_path / "a.tif", {258: [12], 262: [1], 277: [1]}, [row * 6], "<")
+    assert (pictures.read(path).colour == round(level * 65535 / 4095)).all()
 
 
 # Profile, EXIF, dpi
@@ -317,6 +362,21 @@ def test_a_profile_of_other_channels_is_dropped(tmp_path):
     assert pictures.read(save(tmp_path / "b.png", grey, icc_profile=SRGB)).icc is None
     assert pictures.read(save(tmp_path / "c.png", COLOUR, icc_profile=GREY)).icc is None
     assert pictures.read(save(tmp_path / "d.png", COLOUR, icc_profile=b"broken")).icc is None
+
+
+def test_a_profile_of_grey_is_not_written_beside_three_channels(tmp_path):
+    for colour, alpha, kept in [
+        (COLOUR, None, {".png", ".tif", ".jpg"}),
+        (COLOUR, ALPHA, {".png", ".tif"}),
+        (DEEP, None, {".png", ".tif", ".jpg"}),
+        (DEEP, DEEP_ALPHA, set()),
+    ]:
+        picture = pictures.Picture(colour=colour, alpha=alpha, grey=True, icc=GREY)
+        for suffix in (".png", ".tif", ".webp", ".jpg"):
+            if pictures.can_write(suffix, picture):
+                pictures.write(tmp_path / f"a{suffix}", picture, *passed(picture))
+                with Image.open(tmp_path / f"a{suffix}") as image:
+                    assert ("icc_profile" in image.info) == (suffix in kept)
 
 
 def described():
