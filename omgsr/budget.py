@@ -36,13 +36,13 @@ def free(device: torch.device) -> int:
     return min((limit for limit in limits if limit is not None), default=UNKNOWN)
 
 
-def bytes_per_pixel(vae: Any, dtype: torch.dtype) -> int:
+def bytes_per_pixel(config: Any, dtype: torch.dtype) -> int:
     """What encoder, denoiser and decoder take at once for a pixel of the image, at most.
 
     The decoder's last level decides, which gets as many channels as the level below it has: five
     times its input are there at once. benchmarks/tiling.py measures it.
     """
-    channels = vae.config.block_out_channels
+    channels = config.block_out_channels
     return 5 * int(channels[min(1, len(channels) - 1)]) * dtype.itemsize
 
 

@@ -41,6 +41,9 @@ class Part:
         self.modules = nn.ModuleList([m for m in modules if m is not None])
         self.context = Context(self.modules)
         self.precision = precision
+        if not self._fits(DTYPES[precision]):
+            self.notes.append(f"{name}: weights too large for {precision}, kept in fp32")
+            self.precision = "fp32"
         self.dtype = torch.float32
         self.reset()
 
@@ -65,6 +68,11 @@ class Part:
     def _run(self, x: Tensor) -> Tensor:
         self.context.begin()
         return self.function(x.to(self.dtype)).float()
+
+    def _fits(self, dtype: torch.dtype) -> bool:
+        """Whether no weight becomes infinite."""
+        limit = torch.finfo(dtype).max
+        return all(float(p.detach().abs().max()) <= limit for p in self.modules.parameters())
 
     def _cast(self, dtype: torch.dtype) -> None:
         if dtype != self.dtype:

@@ -64,7 +64,7 @@ class OneStep:
         """Side of the tiles of the last images; None if there were none."""
         self._chain = Chain(generator, dtype, view, self.notes)
         self._device, self._multiple = self._chain.device, generator.backbone.multiple
-        self._pixel = budget.bytes_per_pixel(generator.backbone.vae, DTYPES[dtype])
+        self._pixel = budget.bytes_per_pixel(generator.backbone.vae.config, DTYPES[dtype])
         free = budget.SHARE * budget.free(self._device)
         self._memory = free if memory is None else memory * 2**30
         self._overlap = overlap

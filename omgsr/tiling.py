@@ -1,7 +1,7 @@
 """Any size through a network that takes small ones: overlapping tiles, blended without a seam.
 
-Where tiles overlap, the result is their mean, weighted by a window that falls towards the border of
-a tile as a raised cosine. Windows are separable: a row and a column of weights stand for them.
+Where tiles overlap, the result is their mean, weighted by a window that falls smoothly towards the
+border of a tile. Windows are separable: a row and a column of weights stand for them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Tiling:
     def reduced(self, factor: int) -> Tiling:
         """The same squares of something that has 1/`factor` of the side."""
         tile, step = _whole(Fraction(self.tile, factor)), _whole(Fraction(self.step, factor))
-        return replace(self, tile=tile, step=step, overlap=-(-self.overlap // factor))
+        overlap = min(-(-self.overlap // factor), tile - 1)
+        return replace(self, tile=tile, step=step, overlap=overlap)
 
     def fits(self, height: int, width: int) -> bool:
         """Whether all is one tile."""
@@ -78,9 +79,13 @@ def starts(size: int, tile: int, overlap: int, step: int = 1) -> list[int]:
 
 
 def window(tile: int, overlap: int) -> Tensor:
-    """Weights along a tile: sin^2 over `overlap` at both ends; (tile,) fp32 in (0, 1]."""
-    rise = torch.ones(tile)
-    rise[:overlap] = torch.sin((torch.arange(overlap) + 0.5) * math.pi / (2 * overlap or 1)) ** 2
+    """Weights along a tile: sin^2(pi/2 sin^2(pi/2 u)) over `overlap` at both ends, u in (0, 1).
+
+    (tile,) fp32 in (0, 1]. A raised cosine of a raised cosine, Vorbis' window: of the outermost
+    pixels, which a network knows least about, next to nothing is taken.
+    """
+    rise, u = torch.ones(tile), (torch.arange(overlap) + 0.5) / max(overlap, 1)
+    rise[:overlap] = torch.sin(math.pi / 2 * torch.sin(math.pi / 2 * u) ** 2) ** 2
     return torch.minimum(rise, rise.flip(0))
 
 

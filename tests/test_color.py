@@ -116,3 +116,28 @@ def test_different_sizes_are_refused() -> None:
 def test_an_unknown_way_is_refused() -> None:
     with pytest.raises(ValueError, match="'lab' is unknown; use adain, wavelet or none"):
         color.align(image(0), image(1), "lab")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["adain", "wavelet", "none"])
+@given(height=st.integers(1, 150), width=st.integers(1, 40), rows=st.integers(1, 70))
+def test_bands_are_the_aligned_image(how: Alignment, height: int, width: int, rows: int) -> None:
+    x_sr, x_lq = image(0, height, width), image(1, height, width) * 0.5 + 0.2
+    found = list(color.bands(x_sr, lambda a, b: x_lq[:, :, a:b], how, pixels=rows * width))
+    assert [first for first, _ in found] == list(range(0, height, rows))
+    assert all(band.shape[2] <= rows for _, band in found)
+    whole = color.align(x_sr, x_lq, how)
+    torch.testing.assert_close(torch.cat([b for _, b in found], 2), whole, atol=2e-5, rtol=1e-5)
+
+
+def test_bands_leave_the_restored_image_alone() -> None:
+    x_sr, x_lq = image(0), image(1)
+    before = x_sr.clone()
+    for how in ("adain", "wavelet"):
+        list(color.bands(x_sr, lambda a, b: x_lq[:, :, a:b], how, pixels=200))  # type: ignore[arg-type]
+    assert torch.equal(x_sr, before)
+
+
+def test_bands_refuse_an_unknown_way() -> None:
+    x = image(0)
+    with pytest.raises(ValueError, match="'lab' is unknown"):
+        list(color.bands(x, lambda a, b: x[:, :, a:b], "lab", pixels=100))  # type: ignore[arg-type]

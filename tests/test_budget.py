@@ -1,0 +1,87 @@
+"""Memory: what is free, the tile that it takes, and what counts as having run out."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omgsr import budget
+
+CPU = torch.device("cpu")
+GIB = 2**30
+
+
+def test_this_machine_has_memory() -> None:
+    assert GIB // 16 < budget.free(CPU) < 2**50
+
+
+@pytest.mark.parametrize(
+    ("names", "limit"),
+    [
+        (("memory.max", "memory.current"), "3000000"),
+        (("memory.limit_in_bytes", "memory.usage_in_bytes"), "3000000"),
+        (("memory.max", "memory.current"), "max"),
+    ],
+)
+def test_a_containers_limit_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], limit: str
+) -> None:
+    (tmp_path / names[0]).write_text(limit + "\n")
+    (tmp_path / names[1]).write_text("1000000\n")
+    monkeypatch.setattr(budget, "_GROUPS", {Path("/absent"): names, tmp_path: names})
+    if limit == "max":
+        assert budget.free(CPU) > 2_000_000
+    else:
+        assert budget.free(CPU) == 2_000_000
+
+
+def test_ulimit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 50_000_000
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    assert 0 <= budget.free(CPU) <= 50_000_000
+
+
+def test_a_machine_that_does_not_say_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_available", "_group_limit", "_address_limit"):
+        monkeypatch.setattr(budget, name, lambda: None)
+    assert budget.free(CPU) == budget.UNKNOWN
+
+
+@given(
+    memory=st.integers(-GIB, 2**38), pixel=st.integers(100, 10_000),
+    multiple=st.sampled_from([4, 8, 64, 128]),
+)  # fmt: skip
+def test_four_tiles_fit_into_memory(memory: int, pixel: int, multiple: int) -> None:
+    side = budget.largest_tile(memory, pixel, multiple)
+    assert side % multiple == 0
+    assert budget.SMALLEST <= side <= budget.LARGEST
+    if side > max(budget.SMALLEST, multiple):
+        assert 4 * side**2 * pixel <= memory
+    larger = side + multiple
+    if side >= budget.SMALLEST and larger <= budget.LARGEST:
+        assert 4 * larger**2 * pixel > memory, "the largest that does"
+
+
+def test_half_precision_takes_half() -> None:
+    sd = SimpleNamespace(block_out_channels=(128, 256, 512, 512))
+    fp32, bf16 = (budget.bytes_per_pixel(sd, d) for d in (torch.float32, torch.bfloat16))
+    assert (fp32, bf16) == (5120, 2560)
+    assert budget.bytes_per_pixel(SimpleNamespace(block_out_channels=(8,)), torch.float32) == 160
+
+
+def test_what_the_cpu_says_when_memory_has_run_out() -> None:
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**50)
+    assert budget.is_exhaustion(error.value)
+    for other in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
+                  RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)")):  # fmt: skip
+        assert budget.is_exhaustion(other)
+    for other in (ValueError("out of memory"), RuntimeError("shapes differ")):
+        assert not budget.is_exhaustion(other)
