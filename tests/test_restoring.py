@@ -1,4 +1,4 @@
-"""OneStep: any size in, the asked size out; tiles, memory that runs out, precision that overflows."""
+"""OneStep: the asked size out of any; tiles, memory that runs out, precision that overflows."""
 
 from __future__ import annotations
 
@@ -320,6 +320,14 @@ def test_half_precision_is_nearly_the_same(
         p.dtype for p in (*given.backbone.vae.parameters(), *given.backbone.denoiser.parameters())
     }
     assert kinds == {torch.bfloat16 if dtype == "bf16" else torch.float16}
+
+
+def test_a_generator_may_be_cast_again(tiny: Path) -> None:
+    given = inference.merge(models.generator(tiny, trained=0.05))
+    first = OneStep(given, dtype="bf16")([picture(8, 8)], (32, 32))[0]
+    again = OneStep(given)([picture(8, 8)], (32, 32))[0]
+    assert psnr(first, again) > 30
+    assert {p.dtype for p in given.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("tile", [None, 16])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def test_tiles_cover_a_side_and_overlap_enough(tile: int, more: int, part: int, 
     assert begins[0] == 0
     assert begins[-1] == size - tile
     assert not any(begin % step for begin in begins)
-    gaps = [b - a for a, b in zip(begins, begins[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(begins)]
     assert all(0 < gap <= max(tile - overlap, step) for gap in gaps)
     if gaps:
         assert max(gaps) - min(gaps) <= step, "evenly spread"
