@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,13 +38,15 @@ class Part:
     ) -> None:
         """`function` computes with `modules`; what happens is added to `notes`."""
         self.name, self.function, self.notes = name, function, notes
-        self.modules = nn.ModuleList([m for m in modules if m is not None])
+        self.modules = _together(modules)
         self.context = Context(self.modules)
         self.precision = precision
-        if not self._fits(DTYPES[precision]):
+        if precision == "fp16" and not self._fits(torch.float16):
             self.notes.append(f"{name}: weights too large for {precision}, kept in fp32")
             self.precision = "fp32"
-        self.dtype = torch.float32
+        self.dtype: torch.dtype | None = None
+        if self._device.type == "cuda":  # its tensor cores take this layout without a copy
+            self.modules.to(memory_format=torch.channels_last)
         self.reset()
 
     def reset(self) -> None:
@@ -53,7 +55,7 @@ class Part:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Images or latents in fp32 or whole numbers, anywhere => fp32 on the network's device."""
-        x = unit(x.to(next(self.modules.parameters()).device))
+        x = unit(x.to(self._device))
         result = self._run(x)
         if self.dtype != torch.float32 and not result.isfinite().all():
             self.notes.append(f"{self.name}: overflow in {self.precision}, computed in fp32")
@@ -64,6 +66,10 @@ class Part:
                 f"the {self.name} gives infinities or NaN in fp32; check its weights and adapters"
             )
         return result
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.modules.parameters()).device
 
     def _run(self, x: Tensor) -> Tensor:
         self.context.begin()
@@ -79,6 +85,10 @@ class Part:
             with torch.inference_mode(False):  # weights are never inference tensors
                 self.modules.to(dtype)
             self.dtype = dtype
+
+
+def _together(modules: Sequence[nn.Module | None]) -> Any:
+    return nn.ModuleList([m for m in modules if m is not None])
 
 
 def unit(x: Tensor) -> Tensor:

@@ -84,7 +84,8 @@ class OneStep:
         for first in range(0, len(batch), together):
             lq = [scaling.resize(image, working) for image in batch[first : first + together]]
             restored += self._within_memory(lq, tiling)
-        return [scaling.resize(image, size).clip(0, 1) for image in restored]
+        made = [scaling.resize(image, size) for image in restored]
+        return [np.clip(image, 0, 1, out=image) for image in made]
 
     def _tiling(self, tile: int, overlap: int | None) -> Tiling:
         """Tiles of the greatest side that the networks take and that is not above `tile`."""
