@@ -57,8 +57,8 @@ class _Work:
 class Flow:
     """Restores images by `method` and writes them.
 
-    Images of one shape go through the method together, `batch` at a time; the result of an image
-    does not depend on its neighbours. An image that cannot be read or restored is reported and the
+    Images of one shape go through the method together, `batch` at a time; but for float rounding
+    the result of an image does not depend on its neighbours. An image that cannot be read or restored is reported and the
     others go on; a full or unwritable disk stops everything.
     """
 

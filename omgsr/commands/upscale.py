@@ -83,8 +83,9 @@ def _computation(parser: argparse.ArgumentParser) -> None:
         help="auto takes a GPU where there is one (default)")  # fmt: skip
     add("--dtype", "--weight_dtype", choices=("fp32", "bf16", "fp16"), default="fp32",
         help="arithmetic of the model (default: fp32)")  # fmt: skip
-    add("--batch", type=int, default=4, metavar="N",
-        help="images of one size that are restored together (default: 4)")  # fmt: skip
+    add("--batch", type=int, default=1, metavar="N",
+        help="images of one size that are restored together: faster on a GPU, and the last bit of "
+        "a pixel may then depend on which images are together (default: 1)")  # fmt: skip
     add("--process-size", "--process_size", type=int, metavar="PIXELS",
         help="images whose result is smaller are restored at this size and reduced: what the model "
         "was trained at (default: no; 512 for SD)")  # fmt: skip
