@@ -58,8 +58,8 @@ class Flow:
     """Restores images by `method` and writes them.
 
     Images of one shape go through the method together, `batch` at a time; but for float rounding
-    the result of an image does not depend on its neighbours. An image that cannot be read or restored is reported and the
-    others go on; a full or unwritable disk stops everything.
+    the result of an image does not depend on its neighbours. An image that cannot be read or
+    restored is reported and the others go on; a full or unwritable disk stops everything.
     """
 
     method: Method
