@@ -71,7 +71,7 @@ def log_model(
     )
     with TemporaryDirectory() as temporary:
         target = Path(temporary, "model")
-        _write_model(target, folder, run_id=run, model_id=made.model_id)
+        _write_model(target, folder, run, made.model_id)
         client.log_model_artifacts(made.model_id, str(target))
     client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
     client.log_outputs(run, [LoggedModelOutput(made.model_id, step=0)])
@@ -81,7 +81,7 @@ def log_model(
     client.create_model_version(REGISTERED, source, run, model_id=made.model_id)
 
 
-def _write_model(target: Path, folder: Path, **ids: str) -> None:
+def _write_model(target: Path, folder: Path, run: str, model: str) -> None:
     """Write MLflow's description of a model, served.py and a copy of `folder`; no pickle.
 
     The foundation is not copied: it is named, and its hash is in the run card.
@@ -98,7 +98,7 @@ def _write_model(target: Path, folder: Path, **ids: str) -> None:
         color = ParamSpec("color", DataType.string, "adain")
         mlflow.pyfunc.save_model(
             target,
-            mlflow_model=Model(**ids),
+            mlflow_model=Model(run_id=run, model_id=model),
             python_model=str(SERVED),
             artifacts={"model": str(folder.resolve())},
             model_config={"foundation": str(root() / "foundation")},
