@@ -64,10 +64,13 @@ def tags(run: str, profile: str, live: str | None, changed: tuple[str, str]) -> 
     return {name: value for name, value in given.items() if value}
 
 
-def place(run: str) -> dict[str, str]:
-    """Give variant, timestep and seed of a trained run as tags, which the pages group by."""
+def place(config: Config, run: str) -> dict[str, str]:
+    """Give variant, timestep and seed of a run as tags, which the pages group and filter by."""
+    if run in config.method_names:
+        return {"variant": run}
+    variant, _, seed = config.runs[config.run_names.index(run)]
     card = read_json(Path("runs", run, "model", "omgsr.json"))
-    return {name: str(card[name]) for name in ("variant", "t", "seed") if name in card}
+    return {"variant": variant, "t": str(card["t"]), "seed": str(seed)}
 
 
 def sweep(config: Config, keys: list[str]) -> dict[str, str]:

@@ -155,7 +155,7 @@ def collect(config: Config, run: str, changed: tuple[str, str]) -> Result:
     trained = read_json(Path("runs", run, "train", "run.json")) if trains else {}
     reached, beside, files = tuple(scores(run)), tuple(standing(run)), artifacts()
     links = labels.tags(run, config.profile, trained.get("mlflow_run_id"), changed)
-    links |= labels.place(run) if trains else {"variant": run}
+    links |= labels.place(config, run)
     return Result(
         key=digest(lock_entries(run, stages), reached),
         report=digest(beside, links, changed, files=tuple(path for path, _ in files)),
