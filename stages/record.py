@@ -42,6 +42,8 @@ def settings(config: Config, run: str) -> dict[str, str]:
     variant, t, seed = config.runs[config.run_names.index(run)]
     own = {"method": "omgsr", "variant": variant, "timestep_asked": t, "train_seed": seed}
     card = read_json(Path("runs", run, "model", "omgsr.json"))
+    # Hashes differ between any two runs, and would be the first axes of MLflow's comparison.
+    card = {name: value for name, value in card.items() if name != "adapters"}
     return flatten(own | variants[variant] | values | {"model": card})
 
 
@@ -153,7 +155,8 @@ def collect(config: Config, run: str, changed: tuple[str, str]) -> Result:
     trains = run in config.run_names
     stages = ("train", "infer", "score") if trains else ("baseline", "score_baseline")
     trained = read_json(Path("runs", run, "train", "run.json")) if trains else {}
-    reached, beside, files = tuple(scores(run)), tuple(standing(run)), artifacts()
+    reached, files = tuple(scores(run)), artifacts()
+    beside = tuple(sorted(standing(run), key=lambda point: point[0] != "composite"))
     links = labels.tags(run, config.profile, trained.get("mlflow_run_id"), changed)
     links |= labels.place(config, run)
     return Result(
@@ -161,7 +164,7 @@ def collect(config: Config, run: str, changed: tuple[str, str]) -> Result:
         report=digest(beside, links, changed, files=tuple(path for path, _ in files)),
         name=run,
         params=settings(config, run),
-        points=reached + beside,
+        points=beside + reached,
         curves=curves(run) if trains else (),
         tags=links,
         artifacts=((Path("dvc.lock"), ""), *files),
@@ -185,7 +188,8 @@ def main() -> None:
     ]
     runs, new, experiment = tracking.record(results)
     print(f"MLflow: {new} new, {len(runs) - new} already there. To look at them: make ui")
-    for name, link in ui.links(ui.server(), experiment, runs, next(iter(together))).items():
+    trained = runs[: len(config.run_names)]
+    for name, link in ui.links(ui.server(), experiment, trained, next(iter(together))).items():
         print(f"  {name:9} {link}")
 
 

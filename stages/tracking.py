@@ -87,8 +87,8 @@ def _create(client: MlflowClient, experiment: str, result: Result) -> str:
     params = [Param(name, value[:6000]) for name, value in result.params.items()]
     for first in range(0, len(params), 100):
         client.log_batch(run, params=params[first : first + 100])
+    _refresh(client, made, result)  # scores come first: MLflow compares by the first metric
     send(client, run, result.curves)
-    _refresh(client, made, result)
     registry.log_data(client, run, result.data)
     registry.log_pictures(client, run, result.pictures)
     client.set_terminated(run, status="FINISHED", end_time=result.end)
@@ -122,6 +122,7 @@ class Sweep:
     about: str
     """Variants, timesteps and seeds."""
     runs: tuple[str, ...]
+    """Those that were trained: settings of a model can be compared among them."""
 
 
 def sweeps(most: int = 10) -> tuple[str, list[Sweep]]:
@@ -131,6 +132,7 @@ def sweeps(most: int = 10) -> tuple[str, list[Sweep]]:
         for run in client.search_runs([experiment], order_by=["attributes.start_time DESC"]):
             for name, about in run.data.tags.items():
                 if name.startswith("sweep."):
-                    found.setdefault(name, (about, []))[1].append(run.info.run_id)
+                    ids = found.setdefault(name, (about, []))[1]
+                    ids += [run.info.run_id] if run.data.params.get("method") == "omgsr" else []
     made = [Sweep(tag=n, about=about, runs=tuple(ids)) for n, (about, ids) in found.items()]
     return experiment, made[:most]

@@ -35,7 +35,7 @@ def show(port: int) -> None:
     experiment, sweeps = tracking.sweeps()
     print(f"all runs\n  charts    {links(server(port), experiment, [])['charts']}")
     for sweep in sweeps:
-        print(f"{sweep.about} ({len(sweep.runs)} runs)")
+        print(f"{sweep.about} ({len(sweep.runs)} trained)")
         for name, link in links(server(port), experiment, sweep.runs, sweep.tag).items():
             print(f"  {name:9} {link}")
     print(f"models\n  {server(port)}/#/models/{tracking.REGISTERED}", flush=True)
