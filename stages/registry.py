@@ -83,7 +83,8 @@ def log_model(
     client.log_outputs(run, [LoggedModelOutput(made.model_id, step=0)])
     with suppress(MlflowException):  # it exists
         client.create_registered_model(REGISTERED, description="Trained runs of OMGSR")
-    source = f"models:/{made.model_id}"
+    # Not models:/<id>, which MLflow would look up in the store of the working directory.
+    source = made.artifact_location
     client.create_model_version(REGISTERED, source, run, model_id=made.model_id)
 
 
