@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RESULTS, LIVE = "omgsr", "omgsr-live"
+PATIENCE = 20.0
+"""Seconds that another program may keep a sqlite file locked."""
+_ANEW = "it is of another MLflow: mv mlflow.db mlflow.db.old, and `dvc repro` fills a new one"
+ADVICE = {
+    "database is locked": "end the program that writes to it or copies it",
+    "revision": _ANEW,
+    "schema": _ANEW,
+}
+"""What to do where an error has these words."""
 Point = tuple[str, float, int]
 """A metric's name, value and step."""
 
@@ -68,7 +77,8 @@ def _one_at_a_time() -> Iterator[None]:
 def _check_database() -> None:
     """Refuse at once a sqlite file that cannot be written: MLflow would retry for 100 seconds."""
     if uri().startswith("sqlite:"):
-        with closing(sqlite3.connect(uri().removeprefix("sqlite:///"), timeout=20)) as database:
+        path = uri().removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
             database.execute("begin immediate")
 
 
@@ -100,7 +110,8 @@ def store(name: str) -> Iterator[tuple["MlflowClient", str]]:
     # MLflow raises its own errors, those of its database and those of its HTTP library.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        said = f"MLflow store {uri()} cannot be used: {reason}"
+        advice = [f"; {what}" for words, what in ADVICE.items() if words in reason][:1]
+        said = f"MLflow store {uri()} cannot be used: {reason}{''.join(advice)}"
         raise TrackingError(re.sub("//[^/@ ]*@", "//", said)) from None  # no password shown
 
 

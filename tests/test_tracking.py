@@ -1,15 +1,17 @@
 """The MLflow store: one place, safe first use, and no failure that reaches the training."""
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from stages import tracking, ui
+from stages import store, tracking, ui
 
 NOBODY = "http://127.0.0.1:9"
 """An address where nothing listens."""
@@ -225,6 +227,25 @@ def test_an_unusable_database_is_named_at_once(
     with pytest.raises(tracking.TrackingError, match=r"mlflow\.db cannot be used"):
         tracking.record([result()])
     assert time.monotonic() - start < 10
+
+
+def test_a_locked_database_is_named(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PATIENCE", 0.2)
+    with closing(sqlite3.connect(workspace / "mlflow.db")) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(tracking.TrackingError, match="database is locked; end the program"):
+            tracking.record([result()])
+    assert tracking.record([result()])[1] == 1
+
+
+def test_a_store_of_another_mlflow_is_told_what_to_do(workspace: Path) -> None:
+    with closing(sqlite3.connect(workspace / "mlflow.db")) as database, database:
+        database.execute("update alembic_version set version_num = 'f4a9b2c7d1e6'")
+    before = (workspace / "mlflow.db").read_bytes()
+    said = r"f4a9b2c7d1e6.*another MLflow.*mlflow\.db\.old"
+    with pytest.raises(tracking.TrackingError, match=said):
+        tracking.record([result()])
+    assert (workspace / "mlflow.db").read_bytes() == before
 
 
 def test_a_moved_workspace_is_told_what_to_do(
