@@ -83,9 +83,11 @@ def _computation(parser: argparse.ArgumentParser) -> None:
         help="auto takes a GPU where there is one (default)")  # fmt: skip
     add("--dtype", "--weight_dtype", choices=("fp32", "bf16", "fp16"), default="fp32",
         help="arithmetic of the model (default: fp32)")  # fmt: skip
-    add("--batch", type=int, default=1, metavar="N",
-        help="images of one size that are restored together: faster on a GPU, and the last bit of "
-        "a pixel may then depend on which images are together (default: 1)")  # fmt: skip
+    add("--batch", type=int, metavar="N",
+        help="images of one size that are restored together. A CPU computes small images one on "
+        "each core (default: as many as it has cores; 1 for an image alone on all cores). On a GPU "
+        "more are faster, and the last bit of a pixel may then depend on which are together "
+        "(default: 1)")  # fmt: skip
     add("--process-size", "--process_size", type=int, metavar="PIXELS",
         help="images whose result is smaller are restored at this size and reduced: what the model "
         "was trained at (default: no; 512 for SD)")  # fmt: skip
@@ -96,13 +98,20 @@ def _computation(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Restores what is not there yet; 1 if an image could not be."""
-    from omgsr import inputs
+    import torch
+
+    from omgsr import device, inputs
 
     _check(given)
     jobs = inputs.plan([*given.input, *given.input_image], given.output, SUFFIXES[given.format])
     todo = {a: b for a, b in jobs.items() if given.overwrite or not b.exists()}
     print(f"{len(jobs)} images, {len(jobs) - len(todo)} of them in {given.output} already")
-    return _restore(todo, given) if todo else 0
+    if not todo:
+        return 0
+    where = device.pick(given.device)
+    if given.batch is None:  # by all images: a run that is continued computes as one that was not
+        given.batch = 1 if where.type != "cpu" else min(torch.get_num_threads(), len(jobs))
+    return _restore(todo, given, where)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -120,13 +129,12 @@ def _check(given: argparse.Namespace) -> None:
         raise ValueError(f"--quality: got {given.quality}, allowed: 1 to 100")
 
 
-def _restore(todo: Mapping[Path, Path], given: argparse.Namespace) -> int:
+def _restore(todo: Mapping[Path, Path], given: argparse.Namespace, where: Any) -> int:
     """Writes the results and the record, with a bar; 1 if an image could not be restored."""
     from tqdm import tqdm
 
-    from omgsr import device, flow
+    from omgsr import flow
 
-    where = device.pick(given.device)
     method, about = _method(given, where)
     factor = given.scale or about["scale"]
     size = flow.longest(given.longest_side) if given.longest_side else flow.scaled(factor)
@@ -177,6 +185,8 @@ def _method(given: argparse.Namespace, where: Any) -> tuple[Any, dict[str, Any]]
 def _omgsr(
     given: argparse.Namespace, where: Any, color: Any, own: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
+    import torch
+
     from omgsr import files, inference, prompt, runs
     from omgsr.restoring import OneStep
 
@@ -188,7 +198,8 @@ def _omgsr(
             raise ValueError(f"--prompt: {model} has no text_encoder/; leave --prompt out")
         generator.backbone.prompt = prompt.embed(model, given.prompt)
     generator = inference.merge(generator).to(where)
-    method = OneStep(generator, color=color, **own)
+    workers = torch.get_num_threads() if given.batch > 1 else None
+    method = OneStep(generator, color=color, workers=workers, **own)
     told = {
         "scale": card.scale if card else 4,
         "method": "omgsr",
