@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from omgsr import config, environment, files, gallery, metrics, overview, page, tables
+from omgsr import (
+    config,
+    environment,
+    files,
+    gallery,
+    metrics,
+    overview,
+    page,
+    summary,
+    tables,
+)
 from omgsr.files import read_json
 
 OUT, SHOWN = Path("reports"), 4
@@ -22,11 +32,13 @@ def main() -> None:
     for frame, name in ((scores, "value"), (composites, "composite")):
         frame[name] = pd.to_numeric(frame[name].replace("", None))
     timesteps = {run: read_json(f"runs/{run}/t.json")["t"] for run in settings.run_names}
-    variants = dict(zip(settings.run_names, (name for name, _ in settings.runs), strict=True))
+    variants = {
+        name: one[0] for name, one in zip(settings.run_names, settings.runs, strict=True)
+    }
     paired = {name: one.paired for name, one in settings.benchmarks.items()}
     traits = [metrics.traits(name) for name in settings.score.metrics]
     contract = read_json("reports/contract.json")
-    notes = [tables.PIPELINE_ONLY] if settings.profile == "mini" else []
+    notes = [tables.PIPELINE_ONLY] if settings.foundation.backbone == "mini" else []
     notes += [note for one in contract for note in one["notes"]]
     found = read_json("reports/timestep.json")
     table = tables.score_table(scores, composites, runs, paired, traits)
@@ -38,6 +50,7 @@ def main() -> None:
         blocks=[
             overview.timestep(numbers("reports/timestep.csv"), found, numbers("data/moments.csv")),
             overview.scores(table, numbers("reports/intervals.csv")),
+            overview.paper(list(summary.paper_tables(settings, scores).values())),
             overview.differences(numbers("reports/differences.csv"), runs[0]),
             overview.composites(composites, timesteps, variants),
             overview.pictures(list(shown(settings, runs, scores))),

@@ -170,7 +170,10 @@ def test_the_contract_of_all_runs_is_told_once(workspace):
 def test_the_page_shows_everything_and_is_the_same_every_time(workspace):
     path = workspace / "reports/index.html"
     html = path.read_text()
-    for title in ("Mid-timestep", "Scores", "Against bicubic", "Composite score", "Training"):
+    for title in (
+        "Mid-timestep", "Scores", "The paper&#39;s tables", "Against bicubic", "Composite score",
+        "Training",
+    ):
         assert f">{title}</h2>" in html
     for text in ("t* = 273", f"{PAIRED}, im0", f"{LQ_ONLY}, im0", "psnr ↑", "test_y_channel"):
         assert text in html
@@ -197,6 +200,48 @@ def test_reports_files(workspace):
         assert (workspace / f"reports/figures/{name}.png").stat().st_size > 1000
     for kind in ("md", "csv", "tex"):
         assert "full-999" in (workspace / f"reports/tables/scores.{kind}").read_text()
+
+
+def test_the_timesteps_of_the_sweep_stand_beside_the_papers(workspace):
+    text = (workspace / "reports/tables/table5.md").read_text()
+    assert "Table 5 of the paper: timesteps of injection (ours: full)." in text
+    assert "these numbers show that the pipeline works" in text
+    head = next(line for line in text.splitlines() if line.startswith("| Benchmark"))
+    assert [cell.strip() for cell in head.strip("|").split("|")][2:5] == ["999", "973", "873"]
+    assert f"| {PAIRED} " in text
+    assert "| realsr (paper) " in text
+    assert sorted(path.name for path in (workspace / "reports/tables").iterdir()) == sorted(
+        f"{name}.{kind}" for name in ("scores", "table5") for kind in ("md", "csv", "tex")
+    )
+    html = (workspace / "reports/index.html").read_text()
+    assert "Table 5 of the paper" in html
+    assert "never across" in html
+
+
+def test_a_metric_of_whole_sets_goes_through_the_report(workspace, tmp_path):
+    folder = copy(workspace, tmp_path)
+    path = folder / "configs/mini.yaml"
+    start = path.read_text().index("\nscore:")
+    text = path.read_text()
+    path.write_text(text[:start] + text[start:].replace("metrics: [", "metrics: [fid, "))
+    for run, value in zip(RUNS, (90.0, 80.0, 120.5), strict=True):
+        with (folder / f"runs/{run}/scores.csv").open("a") as file:
+            file.write(f"{PAIRED},,fid,{value}\n")
+    screen = stage(folder, "report")
+    stage(folder, "page")
+    line = next(line for line in screen.splitlines() if "fid ↓" in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")[2:]]
+    assert cells == ["_90.00_", "**80.00**", "120.50"]
+    assert screen.count("fid ↓") == 1  # on the paired benchmark alone
+    assert "fid" not in set(pd.read_csv(folder / "reports/intervals.csv")["metric"])
+    gaps = pd.read_csv(folder / "reports/differences.csv").query("metric == 'fid'")
+    assert list(gaps["difference"]) == [-10.0, 30.5]
+    assert gaps[["low", "high", "won", "lost"]].isna().all(axis=None)
+    html = (folder / "reports/index.html").read_text()
+    row = next(row for row in html.split("<tr>") if ">fid<" in row)
+    assert row.count("<td") == 8
+    assert row.count("–</td>") == 4
+    assert "+30.5000" in html
 
 
 def test_the_table_is_on_the_screen_and_says_what_it_is_worth(workspace):
