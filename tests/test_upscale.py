@@ -288,7 +288,7 @@ def test_a_full_disk_stops_with_a_message(
         raise OSError(28, "No space left on device", str(path))
 
     picture(tmp_path / "a.png")
-    monkeypatch.setattr("omgsr.pictures.files.write_bytes", full)
+    monkeypatch.setattr("omgsr.files.write_bytes", full)
     assert command(tmp_path / "a.png") == 1
     assert "No space left on device" in capsys.readouterr().err
     assert names(tmp_path / "out") == []
