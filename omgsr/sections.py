@@ -14,7 +14,7 @@ Positive = Annotated[float, Range(0, above=True)]
 Weight = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 Timestep = Literal["auto"] | Annotated[int, Range(1, 999)]
-Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "l1"]
+Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "ssim", "l1", "l2", "vsd"]
 MetricName = Annotated[str, OneOf("metric", metric_table)]
 
 

@@ -70,13 +70,15 @@ def trainer(settings: config.Config, about: dict[str, Any], processes: Processes
     """Fresh adapters and heads on the foundation, on this process' device."""
     generator = Generator(backbones.load(FOUNDATION), about["t"], about["latent"])
     generator.add_adapters(about["encoder_rank"], about["unet_rank"], about["seed"])
+    if about["losses"].get("vsd"):
+        generator.add_regulariser(about["seed"])
     network = features.load(FOUNDATION / "features")
     plan = asdict(settings.train) | {"losses": about["losses"], "seed": about["seed"]}
     chosen = Settings(**{field.name: plan[field.name] for field in fields(Settings)})
     device = processes.device
     memory.place(generator, network, device, chosen.precision, chosen.gradient_checkpointing)
-    lpips = perceptual.load(device) if chosen.losses.get("lpips") else None
-    return Trainer(generator, network, chosen, processes, lpips)
+    looked_at = perceptual.load((n for n, weight in chosen.losses.items() if weight), device)
+    return Trainer(generator, network, chosen, processes, looked_at)
 
 
 def validator(plan: config.Train, held: Sequence[Row], scale: int) -> validation.Validator | None:
