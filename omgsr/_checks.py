@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SD21 = ("sd21-base", "sd")  # `sd` is any model, of which only its user knows which
 _RESERVED = {"train", "average"}  # a manifest and a table row of their own
-# '-' separates variant and timestep, so that no run has the name of a method.
+# '-' separates variant, timestep and seed, so that no run has the name of a method.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+]*")
 # DVC finds these by a path of keys, in which '.' separates.
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+]*")

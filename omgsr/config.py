@@ -6,8 +6,9 @@ params.yaml holds the science, configs/<profile>.yaml the scale; each top-level 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from omgsr import catalogue
 from omgsr._build import ConfigError as ConfigError
@@ -33,6 +34,22 @@ from omgsr.sets import Images as Images
 
 PARAMS = ("profile", "seed", "variants", "sweep", "methods", "degradation")
 """Top-level keys of params.yaml; all others belong into configs/<profile>.yaml."""
+
+
+class Run(NamedTuple):
+    """One training of the sweep."""
+
+    variant: str
+    """Name of its losses."""
+    t: str
+    """`auto` or a number, as in sweep.timesteps."""
+    seed: int
+    """Of its fresh weights, order and noise."""
+
+    @property
+    def name(self) -> str:
+        """Its folder below runs/, and what DVC calls its stages: <stage>@<name>."""
+        return f"{self.variant}-{self.t}-{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +84,15 @@ class Config:
     """Metrics."""
 
     @property
-    def runs(self) -> tuple[tuple[str, str], ...]:
-        """(variant, timestep as text) of every run, in the order of the sweep."""
-        sweep = self.sweep
-        return tuple((v, str(t)) for v in sweep.variants for t in sweep.timesteps)
+    def runs(self) -> tuple[Run, ...]:
+        """Every run, in the order of the sweep."""
+        s = self.sweep
+        return tuple(Run(*one) for one in product(s.variants, map(str, s.timesteps), s.seeds))
 
     @property
     def run_names(self) -> tuple[str, ...]:
-        """Folder of every run below runs/, such as full-auto."""
-        return tuple(f"{variant}-{t}" for variant, t in self.runs)
+        """Folder of every run below runs/, such as full-auto-0."""
+        return tuple(run.name for run in self.runs)
 
     @property
     def method_names(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ Positive = Annotated[float, Range(0, above=True)]
 Weight = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 Timestep = Literal["auto"] | Annotated[int, Range(1, 999)]
-Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "l1"]
+Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "ssim", "l1", "l2", "vsd"]
 MetricName = Annotated[str, OneOf("metric", metric_table)]
 
 
@@ -32,17 +32,19 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """The runs of one pipeline, every variant at every timestep, and the methods beside them."""
+    """The runs of a pipeline, every variant at every timestep with every seed; methods beside."""
 
     variants: tuple[str, ...]
     """Names out of `variants`."""
     timesteps: tuple[Timestep, ...]
     """`auto` for the t* that the timestep stage computes, or 1..999."""
+    seeds: tuple[Whole, ...]
+    """Seeds of training: fresh weights, order and noise; data and t* have the root `seed`."""
     methods: tuple[str, ...]
     """Names out of `methods`; may be empty."""
 
     def __post_init__(self) -> None:
-        for name, least in (("variants", 1), ("timesteps", 1), ("methods", 0)):
+        for name, least in (("variants", 1), ("timesteps", 1), ("seeds", 1), ("methods", 0)):
             values = getattr(self, name)
             if len(values) < least or len(set(values)) < len(values):
                 some = "at least one, " if least else ""

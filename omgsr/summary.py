@@ -45,10 +45,9 @@ def summary(scores: pd.DataFrame, composites: pd.DataFrame) -> dict[str, Any]:
 def paper_tables(settings: Config, scores: pd.DataFrame) -> dict[int, Table]:
     """Number => the paper's table with our runs in it, of those that they can stand in."""
     steps = {run: files.read_json(Path("runs", run, "t.json"))["t"] for run in settings.run_names}
-    chosen = zip(settings.run_names, settings.runs, strict=True)
     found = forms.tables(
         scores,
-        [forms.Run(name=name, variant=one[0], t=steps[name]) for name, one in chosen],
+        [forms.Run(name=r.name, variant=r.variant, t=steps[r.name]) for r in settings.runs],
         settings.method_names,
         {name: one.paired for name, one in settings.benchmarks.items()},
         {name: len(manifest.read(f"data/pairs/{name}.csv")) for name in settings.benchmarks},

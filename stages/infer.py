@@ -16,7 +16,7 @@ from omgsr.restoring import OneStep
 
 
 def main(run: str) -> None:
-    """`run` is a name such as full-auto."""
+    """`run` is a name such as full-auto-0."""
     settings = config.load()
     scale, plan = settings.data.scale, settings.infer
     method = load(Path("runs") / run / "model", plan)

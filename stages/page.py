@@ -32,9 +32,7 @@ def main() -> None:
     for frame, name in ((scores, "value"), (composites, "composite")):
         frame[name] = pd.to_numeric(frame[name].replace("", None))
     timesteps = {run: read_json(f"runs/{run}/t.json")["t"] for run in settings.run_names}
-    variants = {
-        name: one[0] for name, one in zip(settings.run_names, settings.runs, strict=True)
-    }
+    variants = dict(zip(settings.run_names, (run.variant for run in settings.runs), strict=True))
     paired = {name: one.paired for name, one in settings.benchmarks.items()}
     traits = [metrics.traits(name) for name in settings.score.metrics]
     contract = read_json("reports/contract.json")

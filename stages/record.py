@@ -38,8 +38,8 @@ def settings(config: Config, run: str) -> dict[str, str]:
         model = ("foundation", "timestep", "train", "infer")
         own = {"method": run, "baseline": read_json(Path("runs", run, "method.json"))}
         return flatten(own | {k: v for k, v in values.items() if k not in model})
-    variant, t = config.runs[config.run_names.index(run)]
-    own = {"method": "omgsr", "variant": variant, "timestep_asked": t}
+    variant, t, seed = config.runs[config.run_names.index(run)]
+    own = {"method": "omgsr", "variant": variant, "timestep_asked": t, "train_seed": seed}
     card = read_json(Path("runs", run, "model", "omgsr.json"))
     return flatten(own | variants[variant] | values | {"model": card})
 

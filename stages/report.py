@@ -86,7 +86,7 @@ def draw(settings: config.Config, composites: pd.DataFrame) -> None:
         for run in names
     }
     timesteps = {run: files.read_json(Path("runs", run, "t.json"))["t"] for run in names}
-    variants = {name: one[0] for name, one in zip(names, settings.runs, strict=True)}
+    variants = dict(zip(names, (run.variant for run in settings.runs), strict=True))
     drawn = {
         "losses": figures.loss_curves(histories),
         "composite": figures.composite_curve(composites, timesteps, variants, quoted.figure_4()),

@@ -1,4 +1,4 @@
-"""Stage `resolve`: the timestep of one run => runs/<variant>-<t>/t.json.
+"""Stage `resolve`: the timestep of one run => runs/<run>/t.json.
 
 `train` depends on this file alone, so a new t* retrains the runs at `auto` and no others.
 """
@@ -9,16 +9,17 @@ from pathlib import Path
 from omgsr import config, files
 
 
-def main(variant: str, timestep: str) -> None:
-    """`timestep` is `auto` or a number, as in sweep.timesteps."""
+def main(variant: str, timestep: str, seed: str) -> None:
+    """The values of a run, as in the sweep."""
     settings = config.load()
-    if (variant, timestep) not in settings.runs:
-        raise ValueError(f"{variant}-{timestep} is not in the sweep: {settings.run_names}")
+    run = config.Run(variant, timestep, int(seed))
+    if run not in settings.runs:
+        raise ValueError(f"{run.name} is not in the sweep: {', '.join(settings.run_names)}")
     if timestep == "auto":
         resolved = {"t": files.read_json("reports/timestep.json")["t"], "source": "auto"}
     else:
         resolved = {"t": int(timestep), "source": "given"}
-    files.write_json(Path("runs") / f"{variant}-{timestep}" / "t.json", resolved)
+    files.write_json(Path("runs", run.name, "t.json"), resolved)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs one stage with the project's interpreter, whether its environment is activated or not:
-#   sh stages/run.sh train full auto    ->    python -m stages.train full auto
+#   sh stages/run.sh train full auto 0    ->    python -m stages.train full auto 0
 # DVC runs stages in the workspace or in a temporary copy of it; DVC_ROOT is the workspace in both,
 # and the working directory is the copy, whose omgsr/ and stages/ are the ones imported.
 set -eu

@@ -46,21 +46,21 @@ SHOWN = 6
 """Pairs of a preview sheet."""
 
 
-def card(settings: config.Config, variant: str, resolved: dict[str, Any]) -> dict[str, Any]:
+def card(settings: config.Config, run: config.Run, resolved: dict[str, Any]) -> dict[str, Any]:
     """The fields of the run card: everything that decides the run, read from its one source."""
     plan = settings.train
     return {
-        "variant": variant,
+        "variant": run.variant,
         "t": resolved["t"],
         "t_source": resolved["source"],
-        "losses": dict(settings.variants[variant].losses),
+        "losses": dict(settings.variants[run.variant].losses),
         "latent": plan.latent,
         "encoder_rank": plan.encoder_rank,
         "unet_rank": plan.unet_rank,
         "steps": plan.steps,
         "ema": plan.ema,
         "prompt": settings.foundation.prompt,
-        "seed": settings.seed,
+        "seed": run.seed,
         "scale": settings.data.scale,
         "foundation": files.read_json(FOUNDATION / "foundation.json"),
     }
@@ -70,13 +70,15 @@ def trainer(settings: config.Config, about: dict[str, Any], processes: Processes
     """Fresh adapters and heads on the foundation, on this process' device."""
     generator = Generator(backbones.load(FOUNDATION), about["t"], about["latent"])
     generator.add_adapters(about["encoder_rank"], about["unet_rank"], about["seed"])
+    if about["losses"].get("vsd"):
+        generator.add_regulariser(about["seed"])
     network = features.load(FOUNDATION / "features")
-    plan = asdict(settings.train) | {"losses": about["losses"], "seed": settings.seed}
+    plan = asdict(settings.train) | {"losses": about["losses"], "seed": about["seed"]}
     chosen = Settings(**{field.name: plan[field.name] for field in fields(Settings)})
     device = processes.device
     memory.place(generator, network, device, chosen.precision, chosen.gradient_checkpointing)
-    lpips = perceptual.load(device) if chosen.losses.get("lpips") else None
-    return Trainer(generator, network, chosen, processes, lpips)
+    looked_at = perceptual.load((n for n, weight in chosen.losses.items() if weight), device)
+    return Trainer(generator, network, chosen, processes, looked_at)
 
 
 def validator(plan: config.Train, held: Sequence[Row], scale: int) -> validation.Validator | None:
@@ -126,23 +128,23 @@ def publish(session: Session, out: Path, about: dict[str, Any], times: dict[str,
     files.write_json(out / "train" / "run.json", {**times, "peak_memory_gib": round(peak, 3)})
 
 
-def main(variant: str, timestep: str) -> None:
-    """`variant` at `timestep`, both as in the sweep."""
-    settings, run = config.load(), f"{variant}-{timestep}"
-    out, plan, processes = Path("runs") / run, settings.train, Processes.start()
-    about = card(settings, variant, files.read_json(out / "t.json"))
+def main(variant: str, timestep: str, seed: str) -> None:
+    """The values of a run, as in the sweep."""
+    settings, run = config.load(), config.Run(variant, timestep, int(seed))
+    out, plan, processes = Path("runs", run.name), settings.train, Processes.start()
+    about = card(settings, run, files.read_json(out / "t.json"))
     rows, held = manifest.read("data/pairs/train.csv"), list[Row]()
     key = fingerprint({**about, **asdict(plan)}, rows)
     if plan.validation:
         rows, held = validation.hold_out(rows, plan.validation.images)
     work = Path(os.environ.get("DVC_ROOT", ".")).resolve() / "work" / f"train-{key}"
     started = time.time()
-    tags = {"omgsr.work": key, "omgsr.run": run}
+    tags = {"omgsr.work": key, "omgsr.run": run.name}
     with ExitStack() as stack:
         log = None
         if processes.main:
             stack.enter_context(workdir.exclusive(work))
-            log = stack.enter_context(tracking.live(run, {**about, **asdict(plan)}, tags))
+            log = stack.enter_context(tracking.live(run.name, {**about, **asdict(plan)}, tags))
         processes.wait()  # nobody reads a checkpoint before the folder is this run's
         state = trainer(settings, about, processes)
         session = Session(
@@ -151,8 +153,8 @@ def main(variant: str, timestep: str) -> None:
             validate=validator(plan, held, about["scale"]) if processes.main else None,
             validate_every=plan.validation.every if plan.validation else 1,
         )  # fmt: skip
-        pairs = Pairs(rows, about["scale"], plan.crop, settings.seed)
-        shown = Pairs(held or rows, about["scale"], None, settings.seed, flip=False)
+        pairs = Pairs(rows, about["scale"], plan.crop, run.seed)
+        shown = Pairs(held or rows, about["scale"], None, run.seed, flip=False)
         train(session, pairs, shown, plan, log)
         if processes.main and log is not None:
             times = {"start": started, "end": time.time(), "seconds": time.time() - started}

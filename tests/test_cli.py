@@ -13,7 +13,7 @@ from omgsr.cli import main
 def test_check_lists_what_repro_makes(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(checkout)]) == 0
     said = capsys.readouterr().out
-    assert "full-auto" in said
+    assert "full-auto-0" in said
     assert "mini_standard" in said
 
 

@@ -49,8 +49,8 @@ def refused(root, **options):
 def test_the_shipped_profile_loads():
     settings = config.load(ROOT)
     assert settings.profile == "mini"
-    assert settings.runs == (("full", "auto"),)
-    assert settings.run_names == ("full-auto",)
+    assert settings.runs == (("full", "auto", 0),)
+    assert settings.run_names == ("full-auto-0",)
     assert settings.variants["full"].losses == {"lrr": 5, "gan": 0.5, "dv3cd": 5, "l1": 0.5}
     assert settings.benchmarks["mini_lq_leaves"].hq.dead_leaves == 6
     assert settings.degradation["light"].first.jpeg == (60, 95)
@@ -96,9 +96,9 @@ def test_the_papers_profile_loads_once_its_roots_are_set(root):
 
 
 def test_the_sweep_is_variants_times_timesteps(root):
-    sweep = {"variants": ["full", "no_lrr"], "timesteps": [999, "auto"], "methods": []}
+    sweep = {"variants": ["full", "no_lrr"], "timesteps": [999, "auto"], "seeds": [1], "methods": []}
     change(root, "params.yaml", "sweep", sweep)
-    names = ("full-999", "full-auto", "no_lrr-999", "no_lrr-auto")
+    names = ("full-999-1", "full-auto-1", "no_lrr-999-1", "no_lrr-auto-1")
     assert config.load(root).run_names == names
 
 
@@ -207,6 +207,9 @@ CASES = [
     ],
     (PARAMS, "sweep.timesteps", [], ["params.yaml: sweep: timesteps: got [], allowed: at least one"]),
     (PARAMS, "sweep.timesteps", [1, 1], ["sweep: timesteps: got [1, 1]", "each of them once"]),
+    (PARAMS, "sweep.seeds", [0, 0], ["sweep: seeds: got [0, 0]", "each of them once"]),
+    (PARAMS, "sweep.seeds", [-1], ["sweep.seeds[0]: got -1, allowed: 0 or more"]),
+    (PARAMS, "sweep.seeds", 3, ["sweep.seeds: got 3, allowed: a list (a whole number 0 or more)"]),
     # contradictions
     (PARAMS, "variants.full.losses", {"lrr": 0}, ["variants.full: a variant needs a loss with a weight above 0"]),
     (MINI, "benchmarks.mini_light.degradation", None, ["benchmarks.mini_light: give `lq`, or `hq` with"]),

@@ -87,7 +87,7 @@ def test_a_model_in_the_hubs_layout_is_trained_inferred_and_reloaded(
     profile(project, data, model, kind)
     project.dvc("repro")
 
-    run = project.folder / "runs/full-auto"
+    run = project.folder / "runs/full-auto-0"
     card = json.loads((run / "model/omgsr.json").read_text())
     assert card["foundation"]["backbone"] == kind
     assert (card["final"], card["ema"]) == ("psnr", 0.9)
@@ -104,7 +104,7 @@ def test_a_model_in_the_hubs_layout_is_trained_inferred_and_reloaded(
     assert sizes == {f"{name}.png": (side, side, 3) for name, side in sides.items()}
 
     again = ("--foundation", "foundation", "-o", "again", "--color", "adain")
-    project.omgsr("upscale", str(data / "lr"), "--model", "runs/full-auto/model", *again)
+    project.omgsr("upscale", str(data / "lr"), "--model", "runs/full-auto-0/model", *again)
     for name in ("a.png", "b.png"):
         kept = images.read_rgb(run / "sr/realsr" / name)
         np.testing.assert_array_equal(images.read_rgb(project.folder / "again" / name), kept)

@@ -52,7 +52,7 @@ class Project:
         command = "import sys; from omgsr.cli import main; sys.exit(main())"
         return self.run(sys.executable, "-c", command, *words)
 
-    def adapters(self, run: str = "full-auto") -> dict[str, str]:
+    def adapters(self, run: str = "full-auto-0") -> dict[str, str]:
         """sha256 of both adapter files."""
         folder = self.folder / "runs" / run / "model"
         found = {n: folder / n / "adapter_model.safetensors" for n in ADAPTERS}
@@ -112,7 +112,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def test_first_repro_fills_everything_that_other_tools_read(project: Project) -> None:
     scores = read(project.folder / "reports/scores.csv")
-    assert {row["run"] for row in scores} == {"full-auto", "bicubic"}
+    assert {row["run"] for row in scores} == {"full-auto-0", "bicubic"}
     assert {row["benchmark"] for row in scores} >= {"mini_standard", "mini_lq_leaves"}
     means = [row for row in scores if not row["image"]]
     assert means
@@ -120,17 +120,17 @@ def test_first_repro_fills_everything_that_other_tools_read(project: Project) ->
     found = json.loads((project.folder / "reports/timestep.json").read_text())
     assert found["low"] <= found["t"] <= found["high"]
     assert found["images"] == 12
-    card = json.loads((project.folder / "runs/full-auto/model/omgsr.json").read_text())
+    card = json.loads((project.folder / "runs/full-auto-0/model/omgsr.json").read_text())
     assert card["t"] == found["t"]
     assert card["t_source"] == "auto"
-    assert project.results() == ["bicubic", "full-auto"]
+    assert project.results() == ["bicubic", "full-auto-0"]
 
 
 def test_unchanged_repro_only_records(project: Project) -> None:
     said = project.dvc("repro")
     ran = [line for line in said.splitlines() if line.startswith("Running stage")]
     assert ran == ["Running stage 'record':"]
-    assert project.results() == ["bicubic", "full-auto"]
+    assert project.results() == ["bicubic", "full-auto-0"]
     assert not project.run("git", "status", "--porcelain")
 
 
@@ -138,12 +138,12 @@ def test_deleted_store_is_filled_again(project: Project) -> None:
     (project.folder / "mlflow.db").unlink()
     shutil.rmtree(project.folder / "mlartifacts")
     project.dvc("repro")
-    assert project.results() == ["bicubic", "full-auto"]
+    assert project.results() == ["bicubic", "full-auto-0"]
 
 
 def test_killed_training_continues_to_the_same_bytes(project: Project) -> None:
     wanted = project.adapters()
-    train = ["repro", "-f", "-s", "train@full-auto"]  # -f: the cache has this model
+    train = ["repro", "-f", "-s", "train@full-auto-0"]  # -f: the cache has this model
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", *train],
         cwd=project.folder, env=project.env, start_new_session=True,
@@ -156,9 +156,9 @@ def test_killed_training_continues_to_the_same_bytes(project: Project) -> None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (project.folder / "runs/full-auto/model").exists(), "killed too late to tell"
+    assert not (project.folder / "runs/full-auto-0/model").exists(), "killed too late to tell"
     said = project.dvc(*train)
-    assert "Running stage 'train@full-auto'" in said
+    assert "Running stage 'train@full-auto-0'" in said
     assert "| 0/8 [" not in said, "it started again instead of continuing"
     assert project.adapters() == wanted
     assert not list(project.folder.glob("work/train-*"))
@@ -169,11 +169,11 @@ def test_timesteps_side_by_side_in_all_three_modes(project: Project) -> None:
     sweep = "sweep.timesteps=[999,273,1]"
     project.dvc("exp", "run", "-n", "here", "-S", sweep)
     composite = read(project.folder / "reports/composite.csv")
-    assert {row["run"] for row in composite} == {"full-999", "full-273", "full-1"}
+    assert {row["run"] for row in composite} == {"full-999-0", "full-273-0", "full-1-0"}
     averages = [float(r["composite"]) for r in composite if r["benchmark"] == "average"]
     assert len(averages) == 3
     assert all(0 <= value <= 1 for value in averages)
-    three = ["bicubic", "full-1", "full-273", "full-999", "full-auto"]
+    three = ["bicubic", "full-1-0", "full-273-0", "full-999-0", "full-auto-0"]
     assert project.results() == three
 
     said = project.dvc("exp", "run", "--temp", "-n", "aside", "-S", sweep)
@@ -181,10 +181,10 @@ def test_timesteps_side_by_side_in_all_three_modes(project: Project) -> None:
     project.dvc("exp", "run", "--queue", "-n", "later", "-S", "sweep.timesteps=[600]")
     project.dvc("queue", "start")
     deadline = time.monotonic() + 300
-    while "full-600" not in project.results():
+    while "full-600-0" not in project.results():
         assert time.monotonic() < deadline, project.dvc("queue", "logs", "later", check=False)
         time.sleep(2)
-    assert project.results() == sorted([*three, "full-600"])
+    assert project.results() == sorted([*three, "full-600-0"])
     # A run's files outlive the temporary folder it was made in.
     stored = project.folder / "mlartifacts"
     assert len(list(stored.rglob("dvc.lock"))) == 6

@@ -29,17 +29,17 @@ def write_reports(root: Path, composite: float) -> None:
     write_csv(
         root / "reports/scores.csv",
         ("run", "benchmark", "image", "metric", "value"),
-        ("full-auto", "mini_standard", "", "psnr", 26.5),
-        ("full-auto", "mini_standard", "chelsea", "psnr", 26.5),
-        ("full-auto", "mini_lq_photos", "", "niqe", 11.0),
+        ("full-auto-0", "mini_standard", "", "psnr", 26.5),
+        ("full-auto-0", "mini_standard", "chelsea", "psnr", 26.5),
+        ("full-auto-0", "mini_lq_photos", "", "niqe", 11.0),
         ("bicubic", "mini_standard", "", "psnr", 25.5),
         ("bicubic", "mini_standard", "", "lpips", ""),
     )
     write_csv(
         root / "reports/composite.csv",
         ("run", "benchmark", "composite"),
-        ("full-auto", "mini_standard", composite),
-        ("full-auto", "average", composite),
+        ("full-auto-0", "mini_standard", composite),
+        ("full-auto-0", "average", composite),
         ("bicubic", "average", ""),
     )
     timestep = {"t": 154, "images": 8, "low": 150, "high": 160}
@@ -50,7 +50,7 @@ def write_reports(root: Path, composite: float) -> None:
 
 
 def write_run(root: Path) -> None:
-    run = root / "runs" / "full-auto"
+    run = root / "runs" / "full-auto-0"
     (run / "model").mkdir(parents=True)
     (run / "model" / "omgsr.json").write_text(json.dumps({"t": 154, "losses": {"lrr": 5.0}}))
     # A row of a validation every ten steps; the other rows leave its column empty.
@@ -69,7 +69,7 @@ def write_method(root: Path) -> None:
 
 
 def write_lock(root: Path, model: str) -> None:
-    stages = ("train@full-auto", "infer@full-auto", "score@full-auto")
+    stages = ("train@full-auto-0", "infer@full-auto-0", "score@full-auto-0")
     names = (*stages, "baseline@bicubic", "score_baseline@bicubic")
     entries = {name: {"cmd": name, "outs": [{"path": "x", "md5": model}]} for name in names}
     (root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": entries}))
@@ -120,8 +120,8 @@ def test_every_run_is_recorded_once_and_whole(project: Path, stage: Stage) -> No
     assert "MLflow: 0 new, 2 already there" in second.stdout
 
     client, runs = stored(project)
-    assert set(runs) == {"full-auto", "bicubic"}
-    full = runs["full-auto"]
+    assert set(runs) == {"full-auto-0", "bicubic"}
+    full = runs["full-auto-0"]
     assert full.data.metrics == {
         "mini_standard/psnr": 26.5,
         "mini_lq_photos/niqe": 11.0,
@@ -168,7 +168,7 @@ def test_a_deleted_store_comes_back_and_a_new_model_is_a_new_run(
     write_lock(project, "1")
     assert "0 new, 2 already" in stage().stdout
     client, _ = stored(project)
-    query = "tags.`dvc.exp_name` = 't573' and attributes.run_name = 'full-auto'"
+    query = "tags.`dvc.exp_name` = 't573' and attributes.run_name = 'full-auto-0'"
     (named,) = client.search_runs(["1"], query)
     assert named.data.metrics["composite"] == 0.5
     assert named.data.tags["dvc.baseline_rev"] == "f00"
@@ -186,7 +186,10 @@ def test_an_unreachable_store_loses_nothing(project: Path, stage: Stage) -> None
 
 @pytest.mark.parametrize(
     "path",
-    ["reports/timestep.json", "reports/scores.csv", "runs/full-auto/model/omgsr.json", "dvc.lock"],
+    [
+        "reports/timestep.json", "reports/scores.csv", "runs/full-auto-0/model/omgsr.json",
+        "dvc.lock",
+    ],
 )
 def test_a_missing_output_is_named(
     path: str, project: Path, monkeypatch: pytest.MonkeyPatch
@@ -201,8 +204,8 @@ def test_a_run_that_dvc_did_not_lock_is_named(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
-    with pytest.raises(FileNotFoundError, match="train@no_lrr-1"):
-        record.lock_entries("no_lrr-1", ("train", "infer"))
+    with pytest.raises(FileNotFoundError, match="train@no_lrr-1-0"):
+        record.lock_entries("no_lrr-1-0", ("train", "infer"))
 
 
 def test_the_commit_and_what_differs_from_it_are_tagged(
@@ -210,16 +213,16 @@ def test_the_commit_and_what_differs_from_it_are_tagged(
 ) -> None:
     monkeypatch.chdir(project)
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    assert "git.commit" not in record.tags("full-auto", "mini", None)
+    assert "git.commit" not in record.tags("full-auto-0", "mini", None)
     for command in ("init -q", "add params.yaml dvc.lock", "commit -q -m x"):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(["git", *identity, *command.split()], check=True)
-    clean = record.tags("full-auto", "mini", None)
+    clean = record.tags("full-auto-0", "mini", None)
     assert len(clean["git.commit"]) == 40
     assert f"git checkout {clean['git.commit'][:12]}" in clean["mlflow.note.content"]
     with (project / "params.yaml").open("a") as file:
         file.write("# changed\n")
-    changed = record.tags("full-auto", "mini", None)
+    changed = record.tags("full-auto-0", "mini", None)
     assert changed["git.changed"] == "params.yaml"
     assert "artifact dvc.lock" in changed["mlflow.note.content"]
 
@@ -229,8 +232,8 @@ def test_long_curves_are_thinned_to_what_the_pages_show(
 ) -> None:
     monkeypatch.chdir(project)
     steps = [(step, 1.0, "") for step in range(1, 25_002)]
-    write_csv(project / "runs/full-auto/train/history.csv", ("step", *TERMS), *steps)
-    points = record.curves("full-auto")
+    write_csv(project / "runs/full-auto-0/train/history.csv", ("step", *TERMS), *steps)
+    points = record.curves("full-auto-0")
     assert {name for name, _, _ in points} == {"train/lrr"}
     assert 900 <= len(points) <= record.CURVE
 

@@ -26,13 +26,13 @@ def frames():
         ("bicubic", "pairs", "", "psnr", 25.5),
         ("bicubic", "pairs", "", "niqe", 9.0),
         ("bicubic", "lq_only", "", "niqe", 9.5),
-        ("full-auto", "pairs", "cat", "psnr", 99.0),
-        ("full-auto", "pairs", "", "psnr", 26.0),
-        ("full-auto", "pairs", "", "niqe", 5.0),
-        ("full-auto", "lq_only", "", "niqe", 5.5),
+        ("full-auto-0", "pairs", "cat", "psnr", 99.0),
+        ("full-auto-0", "pairs", "", "psnr", 26.0),
+        ("full-auto-0", "pairs", "", "niqe", 5.0),
+        ("full-auto-0", "lq_only", "", "niqe", 5.5),
     ]
     composites = pd.DataFrame(
-        [("full-auto", "pairs", None), ("full-auto", "average", None)],
+        [("full-auto-0", "pairs", None), ("full-auto-0", "average", None)],
         columns=["run", "benchmark", "composite"],
         dtype=object,
     )
@@ -44,7 +44,7 @@ def table(**changes):
     given = {
         "scores": scores,
         "composites": composites,
-        "runs": ("bicubic", "full-auto"),
+        "runs": ("bicubic", "full-auto-0"),
         "benchmarks": {"pairs": True, "lq_only": False},
         "metrics": (PSNR, NIQE),
         "notes": ("A note & more.",),
@@ -114,7 +114,7 @@ def test_composites_have_lines_where_a_run_has_one():
 def test_markdown_reads_back_as_the_table():
     text = formats.markdown(table())
     rows = [[c.strip() for c in r.strip("|").split("|")] for r in text.splitlines() if "|" in r]
-    assert rows[0] == ["Benchmark", "Metric", "bicubic", "full-auto"]
+    assert rows[0] == ["Benchmark", "Metric", "bicubic", "full-auto-0"]
     assert rows[2:] == [
         ["pairs", "psnr ↑", "<ins>25.50</ins>", "**26.00**"],
         ["", "niqe ↓", "<ins>9.0000</ins>", "**5.0000**"],

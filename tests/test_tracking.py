@@ -49,7 +49,7 @@ def result(**changes: object) -> tracking.Result:
     values = {
         "key": "k1",
         "report": "r1",
-        "name": "full-auto",
+        "name": "full-auto-0",
         "params": {f"p{i}": str(i) for i in range(230)},
         "points": (("mini/psnr", 25.5, 0), ("composite", 0.8, 0)),
         "curves": tuple(("train/l1", 1.0 / step, step) for step in range(1, 2501)),
@@ -62,7 +62,7 @@ def result(**changes: object) -> tracking.Result:
 
 
 def test_live_curves_reach_the_store_of_the_workspace(workspace: Path) -> None:
-    with tracking.live("full-auto", {"lr": 1e-4}, {"omgsr.work": "w"}) as log:
+    with tracking.live("full-auto-0", {"lr": 1e-4}, {"omgsr.work": "w"}) as log:
         for step in range(1, 1201):
             log(step, {"l1": 1.0 / step, "lrr": 2.0})
     (run,) = runs(tracking.LIVE)

@@ -18,7 +18,7 @@ Restores images and writes them, as PNG unless --format says otherwise.
 
 A run of this project carries its timestep, prompt and latents in its card:
 
-  omgsr upscale photo.jpg holiday/ 'scans/**/*.tif' -o restored --model runs/full-auto/model
+  omgsr upscale photo.jpg holiday/ 'scans/**/*.tif' -o restored --model runs/full-auto-0/model
 
 Adapters without a card, such as the official ones for SD2.1-base, need their timestep, and a
 foundation of the model they were trained on (`dvc repro foundation` makes one):
