@@ -78,24 +78,37 @@ def to_array(tensor: torch.Tensor) -> NDArray[np.uint8]:
     return levels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def list_images(folder: Path | str) -> list[Path]:
-    """Every image file under `folder`, at any depth, sorted; hidden names are left out."""
+def list_images(folder: Path | str, locked: list[Path] | None = None) -> list[Path]:
+    """Every image file under `folder`, at any depth, sorted; hidden names are left out.
+
+    Folders that may not be read are added to `locked`; without it they are an ImageError.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder")
+    shut: list[OSError] = []
     # os.walk follows links to folders, as data sets are often assembled from such links.
     found = [
         Path(base, name)
-        for base, _, names in os.walk(folder, followlinks=True)
+        for base, _, names in os.walk(folder, onerror=shut.append, followlinks=True)
         for name in names
-        if name.lower().endswith(EXTENSIONS)
-        and not any(part.startswith(".") for part in Path(base, name).relative_to(folder).parts)
+        if name.lower().endswith(EXTENSIONS) and not _hidden(Path(base, name), folder)
     ]
-    if not found:
+    shut = [error for error in shut if not _hidden(Path(error.filename), folder)]
+    if shut and locked is None:
+        raise ImageError(f"{shut[0].filename}: cannot be read: {shut[0].strerror}")
+    if locked is not None:
+        locked += [Path(error.filename) for error in shut]
+    if not found and not shut:
         raise ImageError(
             f"{folder}: holds no image; looked at every depth for {' '.join(EXTENSIONS)}"
         )
     return sorted(found)
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    parts = path.relative_to(folder).parts
+    return any(part.startswith(".") or part == "lost+found" for part in parts)  # of a file system
 
 
 def _reduced(
