@@ -15,6 +15,7 @@ from hashlib import file_digest
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import torch
 
@@ -96,16 +97,17 @@ class _Shelf:
         self.read: list[WeightFile] = []
 
     def find(self, url: str) -> Path:
-        name = url.rpartition("/")[2]
-        places = [path for path in (mirrored(name), *(p / name for p in self.places)) if path]
-        found = next((path for path in places if path.is_file()), None)
-        if found is None:
-            raise MissingFile(url, "no download is tried")
-        return found
+        asked = url.rpartition("/")[2]
+        # PyIQA's own cache keeps a plus sign as the address has it, %2B.
+        places = [p / name for p in self.places for name in dict.fromkeys((asked, unquote(asked)))]
+        for path in (mirrored(unquote(asked)), *places):
+            if path is not None and path.is_file():
+                return path
+        raise MissingFile(unquote(url), "no download is tried")
 
     def link(self, url: str, dst: str, hash_prefix: str | None = None, *_: Any, **__: Any) -> None:
         """In the place of torch's download_url_to_file."""
-        path, name = self.find(url), Path(dst).name
+        path, name = self.find(url), unquote(Path(dst).name)
         told = described(path, name)
         if hash_prefix and not told.sha256.startswith(hash_prefix):
             raise MissingFile(url, f"{path} is another file: its sha256 begins {told.sha256[:8]}")

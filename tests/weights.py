@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def thin(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -50,6 +50,42 @@ def inception(folder: Path) -> Path:
             network = module.fid_inception_v3()
     finally:
         module.load_pretrained_network = loads
+    torch.manual_seed(0)
+    for part in network.modules():  # torch's own start lets nothing of an image through
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight)
     path = folder / "pt_inception-2015-12-05-6726825d.pth"
     save(network.state_dict(), path)
     return path
+
+
+def clip(folder: Path, file: str, vision: tuple[object, int, int | None]) -> str:
+    """A small CLIP of OpenAI's layout, which fixes every size => its sha256.
+
+    `vision` is layers, width and patch; no patch makes it a ResNet.
+    """
+    from pyiqa.archs import clip_model
+
+    network = clip_model.CLIP(64, 224, *vision, 77, 49408, 64, 1, 1)
+    path = folder / file
+    # OpenAI's files are programs of TorchScript, of which PyIQA takes the weights.
+    with warnings.catch_warnings(action="ignore"):  # torch would rather have another format
+        torch.jit.trace(_holder(network), torch.zeros(1)).save(str(path))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class _Holder(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def _holder(network: nn.Module) -> nn.Module:
+    """The weights under their names, without the computation."""
+    holder = _Holder()
+    for name, value in network._parameters.items():
+        holder.register_parameter(name, value)
+    for name, value in network._buffers.items():
+        holder.register_buffer(name, value)
+    for name, part in network.named_children():
+        holder.add_module(name, _holder(part))
+    return holder
