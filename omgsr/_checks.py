@@ -58,6 +58,10 @@ def check_references(config: Config, file: str) -> None:
         if preset not in config.degradation:
             message = unknown("unknown degradation preset", preset, config.degradation)
             raise ConfigError(f"{file}: {where}: {message}")
+    for name in config.score.reference:
+        if name not in config.benchmarks:
+            message = unknown("unknown benchmark", name, config.benchmarks)
+            raise ConfigError(f"{file}: score.reference: {message}")
     _check_crops(config, file)
 
 

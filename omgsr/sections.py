@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from omgsr._build import OneOf, Range
@@ -251,7 +251,9 @@ class Score:
     metrics: tuple[MetricName, ...]
     """PyIQA names; full-reference ones run where a benchmark is paired."""
     crop_border: Whole
-    """Pixels left out at every edge."""
+    """Pixels left out at every edge; FID sees the whole image."""
+    reference: dict[str, str] = field(default_factory=dict)
+    """By benchmark, a folder of images that FID compares with; without one it is the HQ images."""
 
     def __post_init__(self) -> None:
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
