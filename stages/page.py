@@ -83,10 +83,9 @@ def shown(
 ) -> Iterator[page.Picture]:
     """Give some pictures of each benchmark, at first LQ beside the last run."""
     for benchmark in settings.benchmarks:
-        for row, versions in gallery.chosen(benchmark, runs, settings.data.scale, SHOWN):
-            told = [
-                f"{run}: {gallery.caption(scores, benchmark, run, row.name)}" for run in runs
-            ]
+        own = tuple(run for run in runs if benchmark in settings.benchmarks_of(run))
+        for row, versions in gallery.chosen(benchmark, own, settings.data.scale, SHOWN):
+            told = [f"{run}: {gallery.caption(scores, benchmark, run, row.name)}" for run in own]
             first = next(iter(versions))
             yield page.picture(f"{benchmark}, {row.name}", versions, first, runs[-1], told)
 
