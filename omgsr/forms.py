@@ -149,7 +149,7 @@ def _ablation(
             lines += block(known, name, names, (), paired=False)
         if name in (*quoted.BENCHMARKS, AVERAGE):
             paper = block(printed, name + QUOTED, names, traits, paired=True)
-            lines += [line for line in paper if any(v is not None for v in line.values)]
+            lines += [line for line in paper if line.has_values]
     variants = ", ".join(dict.fromkeys(run.variant for run in runs))
     return Table(
         runs=tuple(names),

@@ -58,7 +58,7 @@ def main() -> None:
                 {run: numbers(f"runs/{run}/train/history.csv") for run in settings.run_names}
             ),
             overview.evidence(
-                evaluation_contract=contract,
+                contract,
                 run_cards={run: read_json(f"runs/{run}/model/omgsr.json") for run in timesteps},
                 settings=asdict(settings),
                 environment=environment.describe(),
