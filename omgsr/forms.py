@@ -43,7 +43,7 @@ class Form:
     number: int
     title: str
     variants: tuple[str, ...]
-    """Our variants that it is about."""
+    """Our variants that it is about, stand-ins (of LPIPS, which has weights, by SSIM) included."""
     vary: Literal["variant", "t"]
     """What it compares: these variants, or the timesteps of the first of them that has several."""
     down: Literal["metrics", "runs"] = "runs"
@@ -61,14 +61,17 @@ class Form:
 
 
 FORMS = (
-    Form(number=1, title="OSEDiff at several timesteps", variants=("osediff",), vary="t"),
+    Form(
+        number=1, title="OSEDiff at several timesteps",
+        variants=("osediff", "osediff_ssim"), vary="t",
+    ),
     Form(
         number=2, title="losses of the latent representation",
         variants=("no_lrr", "to_hq", "full"), vary="variant",
     ),
     Form(
         number=4, title="perceptual losses, LPIPS and Dv3CD",
-        variants=("lpips", "full"), vary="variant",
+        variants=("lpips", "ssim", "full"), vary="variant",
     ),
     Form(
         number=5, title="timesteps of injection",
