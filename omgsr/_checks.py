@@ -92,6 +92,10 @@ def _check_methods(config: Config, file: str) -> None:
         known, where = KNOWN[method.kind], f"params.yaml: methods.{name}"
         if known.path and method.path is None:
             raise ConfigError(f"{where}: {needs(method.kind)}")
+        for benchmark in method.benchmarks or ():
+            if benchmark not in config.benchmarks:
+                message = unknown("unknown benchmark", benchmark, config.benchmarks)
+                raise ConfigError(f"{where}.benchmarks: {message}")
         backbone = config.foundation.backbone
         if known.foundation and backbone not in _SD21:
             raise ConfigError(

@@ -99,6 +99,11 @@ class Config:
         """Folder of every method beside them below runs/, in the order of the sweep."""
         return self.sweep.methods
 
+    def benchmarks_of(self, name: str) -> tuple[str, ...]:
+        """The benchmarks that a run or a method is restored and scored on."""
+        method = self.methods.get(name)
+        return (method.benchmarks if method else None) or tuple(self.benchmarks)
+
     @property
     def unset(self) -> tuple[tuple[str, str], ...]:
         """(key path, where to obtain it) of every data root and model path that is null."""

@@ -43,7 +43,7 @@ class Form:
     number: int
     title: str
     variants: tuple[str, ...]
-    """Our variants that it is about."""
+    """Our variants that it is about, stand-ins (of LPIPS, which has weights, by SSIM) included."""
     vary: Literal["variant", "t"]
     """What it compares: these variants, or the timesteps of the first of them that has several."""
     down: Literal["metrics", "runs"] = "runs"
@@ -61,14 +61,17 @@ class Form:
 
 
 FORMS = (
-    Form(number=1, title="OSEDiff at several timesteps", variants=("osediff",), vary="t"),
+    Form(
+        number=1, title="OSEDiff at several timesteps",
+        variants=("osediff", "osediff_ssim"), vary="t",
+    ),
     Form(
         number=2, title="losses of the latent representation",
         variants=("no_lrr", "to_hq", "full"), vary="variant",
     ),
     Form(
         number=4, title="perceptual losses, LPIPS and Dv3CD",
-        variants=("lpips", "full"), vary="variant",
+        variants=("lpips", "ssim", "full"), vary="variant",
     ),
     Form(
         number=5, title="timesteps of injection",
@@ -149,7 +152,7 @@ def _ablation(
             lines += block(known, name, names, (), paired=False)
         if name in (*quoted.BENCHMARKS, AVERAGE):
             paper = block(printed, name + QUOTED, names, traits, paired=True)
-            lines += [line for line in paper if any(v is not None for v in line.values)]
+            lines += [line for line in paper if line.has_values]
     variants = ", ".join(dict.fromkeys(run.variant for run in runs))
     return Table(
         runs=tuple(names),

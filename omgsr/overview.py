@@ -136,13 +136,46 @@ def losses(histories: Mapping[str, pd.DataFrame]) -> Block:
     return Block(id="training", title="Training", plots=plots)
 
 
-def evidence(**told: Any) -> Block:
-    """How the numbers were made: settings, run cards, evaluation contract, environment."""
+def evidence(contract: Sequence[Mapping[str, Any]], **told: Any) -> Block:
+    """How the numbers were made: the contract a metric, then settings, run cards, environment."""
     texts = {
         name.replace("_", " "): json.dumps(value, indent=2, ensure_ascii=False, default=str)
         for name, value in told.items()
     }
-    return Block(id="how", title="How these numbers were made", texts=texts)
+    texts = {"evaluation contract": json.dumps(contract, indent=2, ensure_ascii=False), **texts}
+    title = "How these numbers were made"
+    return Block(id="how", title=title, tables=[_contract(one) for one in contract], texts=texts)
+
+
+def _contract(told: Mapping[str, Any]) -> page.Table:
+    """A row a metric, a column for whatever is told of it; what is told of all of them below."""
+    metrics = told["metrics"]
+    names = [n for n in dict.fromkeys(n for one in metrics.values() for n in one) if n != "name"]
+    rows = [
+        [Cell(text=metric), *(Cell(text=_plain(one.get(name))) for name in names)]
+        for metric, one in metrics.items()
+    ]
+    common = {k: v for k, v in told.items() if k not in ("metrics", "runs", "unavailable", "notes")}
+    return page.Table(
+        head=["metric", *(name.replace("_", " ") for name in names)],
+        rows=rows,
+        caption=f"Scores of {', '.join(told['runs'])}",
+        notes=[_plain(common), *told["unavailable"].values()],
+    )
+
+
+def _plain(value: Any) -> str:
+    """A value of JSON as a reader wants it; of a file's hash its first twelve digits."""
+    if isinstance(value, Mapping):
+        found = {name.replace("_", " "): _plain(one) for name, one in value.items()}
+        if "sha256" in found:
+            return f"{found.get('file', '')} (sha256 {found['sha256'][:12]}…)"
+        return ", ".join(f"{name}: {one}" for name, one in found.items()) or DASH
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or DASH
+    if value is None or isinstance(value, bool):
+        return {None: DASH, True: "yes", False: "no"}[value]
+    return str(value)
 
 
 def _number(value: Any, form: str, mark: str = "") -> Cell:

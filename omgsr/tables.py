@@ -47,6 +47,11 @@ class Line:
         return tuple(DASH if value is None else f"{value:.{digits}f}" for value in self.values)
 
     @property
+    def has_values(self) -> bool:
+        """Whether any run has one."""
+        return any(value is not None for value in self.values)
+
+    @property
     def marks(self) -> tuple[str, ...]:
         """'best', 'second' or '' for each run, ours and quoted ones apart."""
         cut = len(self.values) - self.quoted
@@ -138,8 +143,9 @@ def block(
         return Line(benchmark=benchmark, traits=traits, values=values)
 
     last = line(COMPOSITE)
-    shown = [line(traits) for traits in metrics if paired or not needs_hq(traits)]
-    return [*shown, *([last] if any(value is not None for value in last.values) else [])]
+    # FID can have a reference from elsewhere: what has a value is shown.
+    shown = [x for x in map(line, metrics) if paired or not needs_hq(x.traits) or x.has_values]
+    return [*shown, *([last] if last.has_values else [])]
 
 
 def needs_hq(traits: Traits) -> bool:

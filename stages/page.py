@@ -56,7 +56,7 @@ def main() -> None:
                 {run: numbers(f"runs/{run}/train/history.csv") for run in settings.run_names}
             ),
             overview.evidence(
-                evaluation_contract=contract,
+                contract,
                 run_cards={run: read_json(f"runs/{run}/model/omgsr.json") for run in timesteps},
                 settings=asdict(settings),
                 environment=environment.describe(),
@@ -81,10 +81,9 @@ def shown(
 ) -> Iterator[page.Picture]:
     """Give some pictures of each benchmark, at first LQ beside the last run."""
     for benchmark in settings.benchmarks:
-        for row, versions in gallery.chosen(benchmark, runs, settings.data.scale, SHOWN):
-            told = [
-                f"{run}: {gallery.caption(scores, benchmark, run, row.name)}" for run in runs
-            ]
+        own = tuple(run for run in runs if benchmark in settings.benchmarks_of(run))
+        for row, versions in gallery.chosen(benchmark, own, settings.data.scale, SHOWN):
+            told = [f"{run}: {gallery.caption(scores, benchmark, run, row.name)}" for run in own]
             first = next(iter(versions))
             yield page.picture(f"{benchmark}, {row.name}", versions, first, runs[-1], told)
 

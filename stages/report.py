@@ -98,7 +98,8 @@ def draw(settings: config.Config, composites: pd.DataFrame) -> None:
 
 def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> sheets.Pixels:
     """Some pictures of a benchmark by all methods, spread evenly over the set."""
-    runs = settings.method_names + settings.run_names
+    every = settings.method_names + settings.run_names
+    runs = tuple(run for run in every if benchmark in settings.benchmarks_of(run))
     pictures = [
         sheets.Picture(
             name=row.name,

@@ -33,7 +33,7 @@ def main(run: str) -> None:
     # All pairs first: a mismatch in the last benchmark shows before any work.
     items = {
         name: scoring.pair(manifest.read(f"data/pairs/{name}.csv"), folder / "sr" / name)
-        for name in settings.benchmarks
+        for name in settings.benchmarks_of(run)
     }
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded, missing = metrics.load_all(settings.score.metrics, device, sets=True)

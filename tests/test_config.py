@@ -187,6 +187,8 @@ CASES = [
     (PARAMS, "methods.bicubic", {"kind": "bicubik"}, ["methods.bicubic.kind: ", "'bicubik'; did you mean 'bicubic'?"]),
     (PARAMS, "methods.bicubic", "bicubic", ["params.yaml: methods.bicubic: got 'bicubic', allowed: a mapping"]),
     (PARAMS, "methods.bicubic.path", "x.pth", ["methods.bicubic: path: got 'x.pth', but bicubic has no weights"]),
+    (PARAMS, "methods.bicubic.benchmarks", ["mini_lite"], ["methods.bicubic.benchmarks: unknown benchmark 'mini_lite'; did you mean 'mini_light'?"]),
+    (PARAMS, "methods.bicubic.benchmarks", [], ["methods.bicubic: benchmarks: empty; name at least one"]),
     (PARAMS, "methods.bicubic.options", {"dtype": "bf16"}, ["methods.bicubic: options: bicubic takes no option 'dtype'; allowed: none"]),
     (PARAMS, "methods.lanczos.options", {"tile_size": 3}, ["methods.lanczos.options: unknown key 'tile_size'"]),
     (PARAMS, "methods.bicubic", {"kind": "realesrgan"}, ["params.yaml: methods.bicubic: realesrgan needs `path`: RealESRGAN_x4plus.pth", "BSD-3-Clause"]),
@@ -213,7 +215,7 @@ CASES = [
     # contradictions
     (PARAMS, "variants.full.losses", {"lrr": 0}, ["variants.full: a variant needs a loss with a weight above 0"]),
     (MINI, "benchmarks.mini_light.degradation", None, ["benchmarks.mini_light: give `lq`, or `hq` with"]),
-    (MINI, "benchmarks.mini_light.lq", {"folders": ["x"]}, ["crop and degradation must be null"]),
+    (MINI, "benchmarks.mini_light.lq", {"folders": ["x"]}, ["LQ images exist already: degradation must be null"]),
     (MINI, "benchmarks.mini_light.hq", {}, ["benchmarks.mini_light.hq: names no image"]),
     (MINI, "benchmarks.train", {"hq": {"dead_leaves": 1}, "crop": None, "degradation": "light", "paired": False}, ["benchmarks.train: this name is taken"]),
     (MINI, "benchmarks", {}, ["configs/mini.yaml: benchmarks: empty"]),
@@ -331,3 +333,12 @@ def test_the_official_profile_differs_from_the_paper_in_these_settings():
     paper["data"]["train"]["folders"][1]["resize"] = 512
     assert official == paper
     assert config.load(ROOT, "official", ready=False).train.head_gradient == "leftover"
+
+
+def test_the_real_profile_is_the_mini_one_on_real_images():
+    mini, real = (read(ROOT / f"configs/{name}.yaml") for name in ("mini", "real"))
+    assert {**mini, "benchmarks": None} == {**real, "benchmarks": None}
+    settings = config.load(ROOT, "real")
+    assert list(settings.benchmarks) == ["realsr", "realsr20", "real47"]
+    assert settings.benchmarks_of("osediff_outputs") == ("realsr20",)
+    assert settings.benchmarks_of("full-auto") == tuple(settings.benchmarks)
