@@ -14,7 +14,7 @@ export DO_NOT_TRACK := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all lint ui clean install
+.PHONY: help repro ablations test test-all lint ui clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ repro: $(READY) ## run the whole pipeline: photographs to table, curve, pictures
 		$(BIN)/dvc config --local core.no_scm true; }
 	@$(BIN)/omgsr check
 	@$(BIN)/dvc repro
+
+ablations: $(READY) ## the paper's four comparisons => reports/ablations (ABLATE='lrr -j 2' for some)
+	@$(BIN)/python -m stages.ablate $(ABLATE)
 
 test: $(READY) ## run the tests (minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
