@@ -28,8 +28,9 @@ def check_names(config: Config, file: str) -> None:
         ("params.yaml: methods", config.methods, _KEY),
         ("params.yaml: degradation", config.degradation, _NAME),
         (f"{file}: benchmarks", config.benchmarks, _NAME),
+        (f"{file}: ablations", config.ablations, _NAME),
     ):
-        if not names and names is not config.methods:
+        if not names and names is not config.methods and names is not config.ablations:
             raise ConfigError(f"{where}: empty; at least one is needed")
         for name in names:
             if not pattern.fullmatch(name):
@@ -43,10 +44,13 @@ def check_names(config: Config, file: str) -> None:
 
 def check_references(config: Config, file: str) -> None:
     """Names and sizes that must agree between sections."""
-    for name in config.sweep.variants:
-        if name not in config.variants:
-            message = unknown("unknown variant", name, config.variants)
-            raise ConfigError(f"params.yaml: sweep.variants: {message}")
+    used_in = {"params.yaml: sweep": config.sweep.variants}
+    used_in |= {f"{file}: ablations.{key}": one.variants for key, one in config.ablations.items()}
+    for where, names in used_in.items():
+        for name in names:
+            if name not in config.variants:
+                message = unknown("unknown variant", name, config.variants)
+                raise ConfigError(f"{where}.variants: {message}")
     _check_methods(config, file)
     used = {"data.degradation": config.data.degradation}
     used |= {

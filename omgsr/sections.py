@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from itertools import product
+from typing import Annotated, Literal, NamedTuple
 
 from omgsr._build import OneOf, Range
 from omgsr._pyiqa import metric_table
@@ -30,6 +31,22 @@ class Variant:
             raise ValueError("a variant needs a loss with a weight above 0")
 
 
+class Run(NamedTuple):
+    """One training of a sweep or an ablation."""
+
+    variant: str
+    """Name of its losses."""
+    t: str
+    """`auto` or a number, as in sweep.timesteps."""
+    seed: int
+    """Of its fresh weights, order and noise."""
+
+    @property
+    def name(self) -> str:
+        """Its folder below runs/, and what DVC calls its stages: <stage>@<name>."""
+        return f"{self.variant}-{self.t}-{self.seed}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """The runs of a pipeline, every variant at every timestep with every seed; methods beside."""
@@ -44,11 +61,56 @@ class Sweep:
     """Names out of `methods`; may be empty."""
 
     def __post_init__(self) -> None:
-        for name, least in (("variants", 1), ("timesteps", 1), ("seeds", 1), ("methods", 0)):
-            values = getattr(self, name)
-            if len(values) < least or len(set(values)) < len(values):
-                some = "at least one, " if least else ""
-                raise ValueError(f"{name}: got {list(values)}, allowed: {some}each of them once")
+        _check_axes(self, methods=0)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Every run, in the order of the axes."""
+        return _runs(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """A comparison of runs that one command makes: every variant at every timestep, every seed."""
+
+    title: str
+    """What is compared."""
+    variants: tuple[str, ...]
+    """Names out of `variants`."""
+    timesteps: tuple[Timestep, ...]
+    """`auto` or 1..999."""
+    seeds: tuple[Whole, ...]
+    """Seeds of training; several of them give a spread."""
+    table: Literal[1, 2, 4, 5] | None = None
+    """The paper's table that it repeats."""
+    limits: tuple[str, ...] = ()
+    """What its result does not show, a sentence each."""
+
+    def __post_init__(self) -> None:
+        _check_axes(self)
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], tuple[str | int, ...], tuple[int, ...]]:
+        """Variants, timesteps and seeds."""
+        return self.variants, self.timesteps, self.seeds
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Every run, in the order of the axes."""
+        return _runs(self)
+
+
+def _check_axes(section: Sweep | Ablation, **others: int) -> None:
+    for name, least in {"variants": 1, "timesteps": 1, "seeds": 1, **others}.items():
+        values = getattr(section, name)
+        if len(values) < least or len(set(values)) < len(values):
+            some = "at least one, " if least else ""
+            raise ValueError(f"{name}: got {list(values)}, allowed: {some}each of them once")
+
+
+def _runs(section: Sweep | Ablation) -> tuple[Run, ...]:
+    axes = section.variants, map(str, section.timesteps), section.seeds
+    return tuple(Run(*one) for one in product(*axes))
 
 
 @dataclass(frozen=True, kw_only=True)
