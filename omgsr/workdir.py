@@ -14,15 +14,27 @@ from pathlib import Path
 def exclusive(folder: Path) -> Iterator[None]:
     """Makes the folder and lets one process in; the others wait.
 
-    A stage whose DVC was killed may still be at work when the next one starts.
+    A stage whose DVC was killed may still be at work when the next one starts. Who was in before
+    may have removed the folder at its end: then it is made anew, and locked before it is used.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _same(descriptor, folder):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _same(descriptor: int, folder: Path) -> bool:
+    """Whether the folder that was opened is still the one of this name."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False
 
 
 def publish(finished: Path, target: Path) -> None:

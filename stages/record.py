@@ -2,23 +2,24 @@
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
-from hashlib import sha256
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from omgsr._yaml import read_yaml
 from omgsr.config import Config, load
 from omgsr.files import read_json
-from stages import tracking, ui
-from stages.tracking import Point, Result
+from stages import labels, registry, tracking, ui
+from stages.labels import digest
+from stages.store import Point
+from stages.tracking import Result
 
 CURVE = 1000
 """Points of a loss curve at most: MLflow's pages are slow with more."""
+PREVIEWS = 8
+"""Preview pictures of a training at most."""
 
 
 def flatten(values: Any, name: str = "") -> dict[str, str]:
@@ -41,6 +42,8 @@ def settings(config: Config, run: str) -> dict[str, str]:
     variant, t, seed = config.runs[config.run_names.index(run)]
     own = {"method": "omgsr", "variant": variant, "timestep_asked": t, "train_seed": seed}
     card = read_json(Path("runs", run, "model", "omgsr.json"))
+    # Hashes differ between any two runs, and would be the first axes of MLflow's comparison.
+    card = {name: value for name, value in card.items() if name != "adapters"}
     return flatten(own | variants[variant] | values | {"model": card})
 
 
@@ -102,47 +105,44 @@ def lock_entries(run: str, stages: tuple[str, ...]) -> list[Any]:
     ]
 
 
-def git(*arguments: str) -> str:
-    """Give the output of git, '' where there is no repository."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+def pictures(config: Config, run: str) -> tuple[registry.Picture, ...]:
+    """Give one restored image of each benchmark, and the previews of a training by step."""
+    found = [
+        (path, f"restored/{name}", 0)
+        for name in config.benchmarks
+        for path in sorted(Path("runs", run, "sr", name).glob("*.png"))[:1]
+    ]
+    previews = sorted(Path("runs", run, "train", "previews").glob("*.png"))
+    stride = -(-len(previews) // PREVIEWS) or 1
+    shown = previews[::-1][::stride]  # the last one always
+    return (*found, *((path, "preview", int(path.stem.rpartition("-")[2])) for path in shown))
 
 
-def tags(run: str, profile: str, live: str | None) -> dict[str, str]:
-    """Link a run to git, to DVC's experiment and to its live curves, with the way back to it."""
-    commit, experiment = git("rev-parse", "HEAD"), os.environ.get("DVC_EXP_NAME", "")
-    changed = git("diff", "--name-only", "HEAD", "--", ".", ":!reports", ":!dvc.lock")
-    back = f"dvc exp apply {experiment}" if experiment else f"git checkout {commit[:12]}"
-    if not experiment and (changed or not commit):
-        back = "cp <this run's artifact dvc.lock> dvc.lock"
-    given = {
-        "profile": profile,
-        "git.commit": commit,
-        "git.changed": " ".join(changed.splitlines()),
-        "dvc.exp_name": experiment,
-        "dvc.baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
-        "omgsr.live_run": live or "",
-        "mlflow.source.name": "dvc.yaml",
-        "mlflow.source.type": "PROJECT",
-        "mlflow.source.git.commit": commit,
-        "mlflow.note.content": f"Back to these files: `{back} && dvc checkout runs/{run}`",
-    }
-    return {name: value for name, value in given.items() if value}
+def data(config: Config, run: str) -> Iterator[tracking.Data]:
+    """Give the sets that a run was trained and measured on, by the digests of their images."""
+    if run in config.run_names:
+        (entry,) = lock_entries(run, ("train",))
+        train = {dep["path"]: dep.get("md5", "") for dep in entry["deps"]}
+        digests = [train.get(f"data/pairs/{name}", "") for name in ("train", "train.csv")]
+        yield dataset("train", "training", digest(digests))
+    for name in config.benchmarks:
+        lq = sorted(Path("data/pairs", name).rglob("*.*"))
+        yield dataset(name, "evaluation", digest(files=(Path(f"data/pairs/{name}.csv"), *lq)))
 
 
-def artifacts(run: str) -> tuple[tuple[Path, str], ...]:
-    """Give the files of the report, its tables and its pictures, and the previews of a training."""
-    previews = Path("runs", run, "train", "previews")
+def dataset(name: str, context: str, made_of: str) -> tracking.Data:
+    """Describe a set of data/pairs."""
+    path = f"data/pairs/{name}.csv"
+    with open(path, newline="", encoding="utf-8") as file:
+        count = sum(1 for _ in csv.reader(file)) - 1
+    return tracking.Data(name=name, context=context, path=path, digest=made_of[:32], rows=count)
+
+
+def artifacts() -> tuple[tuple[Path, str], ...]:
+    """Give the files of the report: its tables and its pictures."""
     folders = [Path("reports/tables"), Path("reports/figures")]
-    folders += [previews] if previews.is_dir() else []
     found = [(file, folder.name) for folder in folders for file in sorted(folder.iterdir())]
     return (*found, (Path("reports/timestep.png"), "figures"))
-
-
-def digest(*values: Any, files: tuple[Path, ...] = ()) -> str:
-    """Give the SHA-256 of plain values and of the bytes of files."""
-    text = json.dumps(values, sort_keys=True, default=str)
-    return sha256(b"".join([text.encode(), *(file.read_bytes() for file in files)])).hexdigest()
 
 
 def milliseconds(moment: float | None) -> int | None:
@@ -150,22 +150,28 @@ def milliseconds(moment: float | None) -> int | None:
     return None if moment is None else int(moment * 1000)
 
 
-def collect(config: Config, run: str) -> Result:
+def collect(config: Config, run: str, changed: tuple[str, str]) -> Result:
     """Read everything that the pipeline has written about one run."""
     trains = run in config.run_names
     stages = ("train", "infer", "score") if trains else ("baseline", "score_baseline")
     trained = read_json(Path("runs", run, "train", "run.json")) if trains else {}
-    reached, beside, files = tuple(scores(run)), tuple(standing(run)), artifacts(run)
-    links = tags(run, config.profile, trained.get("mlflow_run_id"))
+    reached, files = tuple(scores(run)), artifacts()
+    beside = tuple(sorted(standing(run), key=lambda point: point[0] != "composite"))
+    links = labels.tags(run, config.profile, trained.get("mlflow_run_id"), changed)
+    links |= labels.place(config, run)
     return Result(
         key=digest(lock_entries(run, stages), reached),
-        report=digest(beside, links, files=tuple(path for path, _ in files)),
+        report=digest(beside, links, changed, files=tuple(path for path, _ in files)),
         name=run,
         params=settings(config, run),
-        points=reached + beside,
+        points=beside + reached,
         curves=curves(run) if trains else (),
         tags=links,
         artifacts=((Path("dvc.lock"), ""), *files),
+        texts={"changes.patch": changed[1]} if changed[1] else {},
+        pictures=pictures(config, run),
+        data=tuple(data(config, run)),
+        model=Path("runs", run, "model") if trains else None,
         start=milliseconds(trained.get("start")),
         end=milliseconds(trained.get("end")),
     )
@@ -173,12 +179,18 @@ def collect(config: Config, run: str) -> Result:
 
 def main() -> None:
     """Record the runs that params.yaml names, and print where to look at them."""
-    config = load()
-    results = [collect(config, run) for run in (*config.run_names, *config.method_names)]
+    config, changed = load(), labels.origin()
+    results = [collect(config, run, changed) for run in (*config.run_names, *config.method_names)]
+    together = labels.sweep(config, [result.key for result in results])
+    results = [
+        replace(one, tags={**one.tags, **together}, report=digest(one.report, together))
+        for one in results
+    ]
     runs, new, experiment = tracking.record(results)
-    charts, compared = ui.links(ui.server(), experiment, runs)
     print(f"MLflow: {new} new, {len(runs) - new} already there. To look at them: make ui")
-    print(f"  charts    {charts}\n  compared  {compared}")
+    trained = runs[: len(config.run_names)]
+    for name, link in ui.links(ui.server(), experiment, trained, next(iter(together))).items():
+        print(f"  {name:9} {link}")
 
 
 if __name__ == "__main__":

@@ -2,22 +2,26 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from stages import tracking
 
 
-def links(server: str, experiment: str, runs: list[str]) -> tuple[str, str]:
-    """Give the pages with the charts of all runs and with these runs compared.
+def links(server: str, experiment: str, runs: Sequence[str], sweep: str = "") -> dict[str, str]:
+    """Give the pages with the charts of a sweep, or of all runs, and with these runs compared.
 
     MLflow opens on another page unless the address names this one.
     """
+    page = f"{server}/#/experiments/{experiment}/runs?"
+    theirs = quote(f"tags.`{sweep}` LIKE '%'")
+    shown = f"searchFilter={theirs}&" if sweep else ""
     ids = "[" + ",".join(f'"{run}"' for run in runs) + "]"
-    experiments = quote(f'["{experiment}"]')
-    return (
-        f"{server}/#/experiments/{experiment}/runs?compareRunsMode=CHART&startTime=ALL",
-        f"{server}/#/compare-runs?runs={quote(ids)}&experiments={experiments}",
-    )
+    given = {"charts": f"{page}{shown}compareRunsMode=CHART&startTime=ALL"}
+    if len(runs) > 1:
+        experiments = quote(f'["{experiment}"]')
+        given["compared"] = f"{server}/#/compare-runs?runs={quote(ids)}&experiments={experiments}"
+    return given
 
 
 def server(port: int = 5000) -> str:
@@ -26,10 +30,20 @@ def server(port: int = 5000) -> str:
     return store.rstrip("/") if store.startswith("http") else f"http://127.0.0.1:{port}"
 
 
+def show(port: int) -> None:
+    """Print the links to all runs and to each of the latest sweeps."""
+    experiment, sweeps = tracking.sweeps()
+    print(f"all runs\n  charts    {links(server(port), experiment, [])['charts']}")
+    for sweep in sweeps:
+        print(f"{sweep.about} ({len(sweep.runs)} trained)")
+        for name, link in links(server(port), experiment, sweep.runs, sweep.tag).items():
+            print(f"  {name:9} {link}")
+    print(f"models\n  {server(port)}/#/models/{tracking.REGISTERED}", flush=True)
+
+
 def serve(port: int) -> None:
     """Print the links and become the server of the store, until Ctrl-C."""
-    charts, _ = links(server(port), tracking.results_experiment(), [])
-    print(f"MLflow's charts: {charts}", flush=True)
+    show(port)
     if tracking.uri().startswith("http"):
         return
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

@@ -300,6 +300,27 @@ with workdir.exclusive(Path({str(tmp_path / "w")!r})):
     assert second.communicate(timeout=60)[0] == b"in\n"
 
 
+def test_exclusive_lets_one_in_although_each_removes_the_folder(tmp_path: Path) -> None:
+    """As trainings of one run do, which remove their folder when they are done."""
+    program = f"""
+import os, shutil, time
+from pathlib import Path
+from omgsr import workdir
+folder = Path({str(tmp_path / "w")!r})
+for _ in range(20):
+    with workdir.exclusive(folder):
+        (folder / "mine").open("x").close()  # an error where another process is in
+        time.sleep(0.002)
+        shutil.rmtree(folder)
+"""
+    several = [
+        subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=60)[1].decode() for process in several]
+    assert [process.returncode for process in several] == [0] * 4, said
+
+
 # The stage ------------------------------------------------------------------------------------
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from PIL import Image
 
-from stages import record
+from stages import labels, record
 
+RUN = "full-auto-0"
 Stage = Callable[..., "subprocess.CompletedProcess[str]"]
 TERMS = ("lrr", "l1")
 
@@ -59,7 +61,25 @@ def write_run(root: Path) -> None:
     times = {"mlflow_run_id": "abc", "start": 1000.0, "end": 1060.5, "peak_memory_gib": 1.5}
     (run / "train" / "run.json").write_text(json.dumps(times))
     (run / "train" / "previews").mkdir()
-    (run / "train" / "previews" / "step-000030.png").write_text("a picture")
+    for path in ("train/previews/step-000030.png", "sr/mini_standard/chelsea.png"):
+        picture(run / path)
+    for name in ("vae_encoder_lora_adapter", "unet_lora_adapter"):
+        (run / "model" / name).mkdir()
+        (run / "model" / name / "adapter_model.safetensors").write_bytes(b"weights")
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), "red").save(path)
+
+
+def write_data(root: Path) -> None:
+    columns = ("name", "hq", "lq", "resize", "top", "left", "height", "width")
+    row = ("a", "", "data/pairs/x/lq/a.png", 0, 0, 0, 0, 0)
+    names = ("train", "mini_standard", "mini_light", "mini_lq_photos", "mini_lq_leaves")
+    for name in names:
+        write_csv(root / f"data/pairs/{name}.csv", columns, row)
+        picture(root / f"data/pairs/{name}/lq/a.png")
 
 
 def write_method(root: Path) -> None:
@@ -71,7 +91,9 @@ def write_method(root: Path) -> None:
 def write_lock(root: Path, model: str) -> None:
     stages = ("train@full-auto-0", "infer@full-auto-0", "score@full-auto-0")
     names = (*stages, "baseline@bicubic", "score_baseline@bicubic")
-    entries = {name: {"cmd": name, "outs": [{"path": "x", "md5": model}]} for name in names}
+    deps = [{"path": "data/pairs/train", "md5": "1.dir"}, {"path": "foundation", "md5": "2.dir"}]
+    outs = [{"path": "x", "md5": model}]
+    entries = {name: {"cmd": name, "deps": deps, "outs": outs} for name in names}
     (root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": entries}))
 
 
@@ -85,6 +107,7 @@ def project(tmp_path: Path, checkout: Path) -> Path:
     write_reports(tmp_path, 0.75)
     write_run(tmp_path)
     write_method(tmp_path)
+    write_data(tmp_path)
     write_lock(tmp_path, "1")
     return tmp_path
 
@@ -141,7 +164,7 @@ def test_every_run_is_recorded_once_and_whole(project: Path, stage: Stage) -> No
     curve = client.get_metric_history(full.info.run_id, "train/lrr")
     assert sorted((m.step, m.value) for m in curve) == [(s, 1.0 / s) for s in range(1, 31)]
     files = [f.path for f in client.list_artifacts(full.info.run_id)]
-    assert files == ["dvc.lock", "figures", "previews", "tables"]
+    assert files == ["dvc.lock", "figures", "images", "tables"]
     validated = client.get_metric_history(full.info.run_id, "val/psnr")
     assert sorted((m.step, m.value) for m in validated) == [(10, 30.0), (20, 40.0), (30, 50.0)]
     pictures = [f.path for f in client.list_artifacts(full.info.run_id, "figures")]
@@ -173,6 +196,44 @@ def test_a_deleted_store_comes_back_and_a_new_model_is_a_new_run(
     assert named.data.metrics["composite"] == 0.5
     assert named.data.tags["dvc.baseline_rev"] == "f00"
     assert "dvc exp apply t573" not in named.data.tags["mlflow.note.content"]
+
+
+def test_a_run_has_its_model_data_pictures_and_sweep(project: Path, stage: Stage) -> None:
+    assert stage().returncode == 0
+    client, runs = stored(project)
+    full = runs[RUN]
+    version = client.get_model_version_by_alias("omgsr", RUN)
+    assert version.run_id == full.info.run_id
+    (model,) = [output.model_id for output in full.outputs.model_outputs]
+    assert version.source == f"models:/{model}"
+    files = [f.path for f in client.list_logged_model_artifacts(model, "artifacts/model")]
+    assert "artifacts/model/omgsr.json" in files
+    assert not runs["bicubic"].outputs.model_outputs
+    used = {one.dataset.name: one.tags[0].value for one in full.inputs.dataset_inputs}
+    assert used.pop("train") == "training"
+    assert set(used.values()) == {"evaluation"}
+    assert "mini_standard" in used
+    images = [f.path for f in client.list_artifacts(full.info.run_id, "images")]
+    assert any(path.startswith("images/restored~mini_standard+step+0") for path in images)
+    assert any(path.startswith("images/preview+step+30") for path in images)
+    assert {"variant", "t", "seed", "sweep"} <= full.data.tags.keys()
+    mine = {name for name in full.data.tags if name.startswith("sweep.")}
+    assert mine == {name for name in runs["bicubic"].data.tags if name.startswith("sweep.")}
+    assert full.info.run_id in full.data.tags["mlflow.note.content"]
+
+
+def test_what_was_deleted_in_the_pages_comes_back(project: Path, stage: Stage) -> None:
+    assert stage().returncode == 0
+    client, runs = stored(project)
+    client.delete_run(runs["bicubic"].info.run_id)
+    client.delete_registered_model("omgsr")
+    assert "1 new, 1 already" in stage().stdout
+    assert client.get_model_version_by_alias("omgsr", RUN).run_id == runs[RUN].info.run_id
+    client.delete_run(runs[RUN].info.run_id)
+    assert "1 new, 1 already" in stage().stdout
+    _, again = stored(project)
+    assert set(again) == {RUN, "bicubic"}
+    assert client.get_model_version_by_alias("omgsr", RUN).run_id == again[RUN].info.run_id
 
 
 def test_an_unreachable_store_loses_nothing(project: Path, stage: Stage) -> None:
@@ -208,23 +269,35 @@ def test_a_run_that_dvc_did_not_lock_is_named(
         record.lock_entries("no_lrr-1-0", ("train", "infer"))
 
 
-def test_the_commit_and_what_differs_from_it_are_tagged(
+def run_git(*commands: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in commands:
+        subprocess.run(["git", *identity, *command.split()], check=True)
+
+
+def test_the_way_back_is_commit_changes_and_lock(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    assert "git.commit" not in record.tags("full-auto-0", "mini", None)
-    for command in ("init -q", "add params.yaml dvc.lock", "commit -q -m x"):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", *identity, *command.split()], check=True)
-    clean = record.tags("full-auto-0", "mini", None)
+    assert labels.origin() == ("", "")
+    assert "git.commit" not in labels.tags(RUN, "mini", None, labels.origin())
+    run_git("init -q", "add params.yaml dvc.lock", "commit -q -m x")
+    clean = labels.tags(RUN, "mini", None, labels.origin())
     assert len(clean["git.commit"]) == 40
-    assert f"git checkout {clean['git.commit'][:12]}" in clean["mlflow.note.content"]
-    with (project / "params.yaml").open("a") as file:
-        file.write("# changed\n")
-    changed = record.tags("full-auto-0", "mini", None)
-    assert changed["git.changed"] == "params.yaml"
-    assert "artifact dvc.lock" in changed["mlflow.note.content"]
+    assert f"git checkout {clean['git.commit'][:12]}\n" in clean["mlflow.note.content"]
+    assert f"dvc checkout runs/{RUN}" in clean["mlflow.note.content"]
+    assert "changes.patch" not in clean["mlflow.note.content"]
+    changed = (project / "params.yaml").read_text() + "# changed\n"
+    (project / "params.yaml").write_text(changed)
+    (project / "dvc.lock").write_text("{}")  # is the result, not a change of what made it
+    commit, patch = labels.origin()
+    told = labels.tags(RUN, "mini", None, (commit, patch))
+    assert told["git.changed"] == "params.yaml"
+    assert "git apply changes.patch" in told["mlflow.note.content"]
+    (project / "changes.patch").write_text(patch)
+    run_git("checkout params.yaml", "apply changes.patch")
+    assert (project / "params.yaml").read_text() == changed
 
 
 def test_long_curves_are_thinned_to_what_the_pages_show(

@@ -236,7 +236,16 @@ def test_a_named_database_is_found_from_every_directory(
     assert (workspace / "mlflow.db").read_bytes() == empty_store.read_bytes()
 
 
-def test_the_links_name_runs_and_experiment() -> None:
-    charts, compared = ui.links("http://h:1", "7", ["a", "b"])
-    assert charts == "http://h:1/#/experiments/7/runs?compareRunsMode=CHART&startTime=ALL"
-    assert compared == "http://h:1/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%227%22%5D"
+def test_the_links_name_runs_sweep_and_experiment() -> None:
+    plain = ui.links("http://h:1", "7", ["a"])
+    assert plain == {
+        "charts": "http://h:1/#/experiments/7/runs?compareRunsMode=CHART&startTime=ALL"
+    }
+    given = ui.links("http://h:1", "7", ["a", "b"], "sweep.1f")
+    assert given["charts"] == (
+        "http://h:1/#/experiments/7/runs?searchFilter=tags.%60sweep.1f%60%20LIKE%20%27%25%27"
+        "&compareRunsMode=CHART&startTime=ALL"
+    )
+    assert given["compared"] == (
+        "http://h:1/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%227%22%5D"
+    )
