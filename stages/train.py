@@ -15,6 +15,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from omgsr import (
@@ -137,6 +138,10 @@ def main(variant: str, timestep: str, seed: str) -> None:
     key = fingerprint({**about, **asdict(plan)}, rows)
     if plan.validation:
         rows, held = validation.hold_out(rows, plan.validation.images)
+    if processes.device.type == "cpu":
+        # With more, sums are rounded in another order: the model would depend on the machine's
+        # cores, and on who else has a share of them. For small networks one is as fast.
+        torch.set_num_threads(1)
     work = Path(os.environ.get("DVC_ROOT", ".")).resolve() / "work" / f"train-{key}"
     started = time.time()
     tags = {"omgsr.work": key, "omgsr.run": run.name}
