@@ -88,6 +88,32 @@ def test_osediff_has_its_published_scores(real_data, loaded, tmp_path):
             assert got[name].values[metric] == pytest.approx(expected, abs=tolerance), name
 
 
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("lpips", "lpips"), ("dists", "dists"), ("clipiqa", "clipiqa"), ("musiq", "musiq"),
+     ("maniqa-pipal", "maniqa")],
+)  # fmt: skip
+def test_osediff_has_the_published_scores_of_metrics_with_weights(name, column, real_data):
+    try:
+        metric = metrics.load(name)
+    except metrics.MetricError as error:
+        pytest.skip(str(error))
+    source = real_data / "osediff_realsr"
+    with open(source / "scores.csv", newline="") as handle:
+        published = {row["image"]: float(row[column]) for row in csv.DictReader(handle)}
+    items = [
+        scoring.Item(
+            sr=path,
+            row=manifest.Row(name=path.stem, hq=str(real_data / f"realsr/test_HR/{path.name}")),
+        )
+        for path in sorted(source.glob("*.png"))
+    ]
+    got = {one.name: one.values[name] for one in scoring.score([metric], items)}
+    expected = {name: published[f"{name}.png"] for name in got}
+    assert got == pytest.approx(expected, abs=1e-3)
+
+
 # --- the same numbers however they are computed ---
 
 
