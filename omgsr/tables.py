@@ -150,7 +150,7 @@ def block(
 
 def needs_hq(traits: Traits) -> bool:
     """Whether a metric compares with HQ images: one by one, or, as FID does, with all of them."""
-    return traits.full_reference or traits.name.startswith("fid")
+    return traits.full_reference or traits.whole_set
 
 
 def grid(table: Table) -> Grid:
