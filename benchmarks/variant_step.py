@@ -1,6 +1,6 @@
 """Seconds of an optimiser step of each variant, on the foundation and pairs that are here.
 
-    python -m benchmarks.variant_step                        full and osediff_ssim, after `dvc repro`
+    python -m benchmarks.variant_step                  full and osediff_ssim, after `dvc repro`
     python -m benchmarks.variant_step no_lrr to_hq --steps 20
 
 Variants take turns, so that what else runs here slows all of them alike; the median counts.
