@@ -195,8 +195,9 @@ def printed(number: int) -> list[str]:
     scores = scores[scores["metric"] != "composite"]
     lower = {name: metrics.traits(name).lower_better for name in scores["metric"].unique()}
     found = composite(scores, lower)
-    average = found[found["benchmark"] == AVERAGE].sort_values("composite", ascending=False)
-    rows = [f"| {run} | {value:.3f} |" for run, _, value in average.itertuples(index=False)]
+    average = found[found["benchmark"] == AVERAGE].set_index("run")["composite"].astype(float)
+    average = average.sort_values(ascending=False)  # a run without every number comes last
+    rows = [f"| {r} | {'–' if pd.isna(v) else f'{v:.3f}'} |" for r, v in average.items()]
     return ["", f"## The paper's Table {number}", "",
             "The same composite over its printed numbers (one seed).", "",
             "| run | average |", "|---|---:|", *rows]  # fmt: skip
