@@ -25,8 +25,8 @@ repro: $(READY) ## run the whole pipeline: photographs to table, curve, pictures
 	@$(BIN)/omgsr check
 	@$(BIN)/dvc repro
 
-ablations: $(READY) ## the paper's four comparisons => reports/ablations (ABLATE='lrr -j 2' for some)
-	@$(BIN)/python -m stages.ablate $(ABLATE)
+ablations: $(READY) ## the paper's four comparisons => reports/ablations (ABLATE=lrr: one of them)
+	@$(BIN)/python -m stages.ablate $(ABLATE) -j $(JOBS)
 
 sensitivity: $(READY) ## how t* depends on preset, data, latent and backbone => reports/sensitivity
 	@$(BIN)/python -m stages.sensitivity

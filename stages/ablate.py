@@ -12,6 +12,7 @@ any pipeline here has made before are taken from DVC's run-cache: doing it again
 import argparse
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -51,9 +52,13 @@ def main(names: list[str], jobs: int) -> None:
         print(f"ablate: {name}: {OUT / name}/README.md, {time.time() - started:.0f} s", flush=True)
 
 
-def dvc(*words: str) -> None:
+def dvc(*words: str, **environment: str) -> None:
     """Runs a command of DVC on the screen."""
-    done = subprocess.run([sys.executable, "-m", "dvc", *words], check=False)
+    # The queue's workers look for `dvc` on the PATH.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    env = {"PATH": path, **environment}
+    command = [sys.executable, "-m", "dvc", *words]
+    done = subprocess.run(command, check=False, env=os.environ | env)
     if done.returncode:
         raise AblationError(f"`dvc {' '.join(words)}` failed with exit code {done.returncode}")
 
@@ -98,14 +103,20 @@ def forget(experiment: str) -> None:
 def queue(name: str, plan: config.Ablation, jobs: int) -> None:
     """Makes every run in an experiment of its own, `jobs` at a time, and forgets them again.
 
-    What remains is the run-cache, from which `together` takes them.
+    What remains is the run-cache, from which `together` takes them. What all of them need is made
+    first, so that no two make it at once; the cores are shared out among them.
     """
+    shared = f"ablation-{name}-shared"
+    forget(shared)
+    dvc("exp", "run", "--temp", "-n", shared, *sweep(*plan.axes), "timestep")
+    forget(shared)
     points = {f"ablation-{name}-{v}-{t}-{s}": (v, t, s) for v, t, s in product(*plan.axes)}
     for experiment in points.keys() - with_state("Queued", "Running"):
         forget(experiment)
         one = [[value] for value in points[experiment]]
         dvc("exp", "run", "--queue", "-n", experiment, *sweep(*one))
-    dvc("queue", "start", "-j", str(jobs))
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    dvc("queue", "start", "-j", str(jobs), OMP_NUM_THREADS=threads)
     left = len(points) + 1
     while waiting := points.keys() & with_state("Queued", "Running"):
         if len(waiting) < left:
@@ -184,8 +195,9 @@ def printed(number: int) -> list[str]:
     scores = scores[scores["metric"] != "composite"]
     lower = {name: metrics.traits(name).lower_better for name in scores["metric"].unique()}
     found = composite(scores, lower)
-    average = found[found["benchmark"] == AVERAGE].sort_values("composite", ascending=False)
-    rows = [f"| {run} | {value:.3f} |" for run, _, value in average.itertuples(index=False)]
+    average = found[found["benchmark"] == AVERAGE].set_index("run")["composite"].astype(float)
+    average = average.sort_values(ascending=False)  # a run without every number comes last
+    rows = [f"| {r} | {'–' if pd.isna(v) else f'{v:.3f}'} |" for r, v in average.items()]
     return ["", f"## The paper's Table {number}", "",
             "The same composite over its printed numbers (one seed).", "",
             "| run | average |", "|---|---:|", *rows]  # fmt: skip

@@ -67,6 +67,8 @@ def collect(settings: config.Config, foundations: dict[str, Path]) -> None:
             snr = timestep.snr_array(backbone.schedule.snr())
             t = range(1, len(snr) + 1)
             ratios.append(pd.DataFrame({"backbone": name, "t": t, "snr": snr}))
+            if name == own:
+                frames += stored_sets(settings)
             sets = own_sets(settings, work) if name == own else other(settings, name)
             for what, value, latent, rows in sets:
                 batch, seed = settings.timestep.batch, settings.seed
@@ -75,25 +77,39 @@ def collect(settings: config.Config, foundations: dict[str, Path]) -> None:
                 )
                 bar = tqdm(found, total=len(rows), desc=f"{what} {value}", unit="image")
                 images, power, error = encoding.columns(list(bar))
-                columns = (what, value, name, images, power, error)
-                made = dict(zip(sensitivity.MOMENTS, columns, strict=True))
-                frames.append(pd.DataFrame(made))
+                made = pd.DataFrame({"image": images, "power": power, "error": error})
+                frames.append(labelled(made, what, value, name))
         shutil.rmtree(work)
     files.write_text(OUT / "moments.csv", pd.concat(frames).to_csv(index=False))
     files.write_text(OUT / "snr.csv", pd.concat(ratios).to_csv(index=False))
 
 
+def stored_sets(settings: config.Config) -> list[pd.DataFrame]:
+    """What the stage `timestep` has stored: all its images, and its kinds of images apart."""
+    stored = pd.read_csv(io.StringIO(files.read_text("data/moments.csv")))
+    own = settings.foundation.backbone
+    frames = [labelled(stored, sensitivity.OWN, settings.profile, own)]
+    generated = stored["image"].str.startswith("leaves")
+    kinds = {"dead leaves": stored[generated], "photographs": stored[~generated]}
+    if all(map(len, kinds.values())):
+        frames += [labelled(f, "data set", f"train, {k}", own) for k, f in kinds.items()]
+    return frames
+
+
+def labelled(frame: pd.DataFrame, what: str, value: str, backbone: str) -> pd.DataFrame:
+    """Moments with what they are of, as columns MOMENTS."""
+    named = frame.assign(what=what, value=value, backbone=backbone)
+    return named[list(sensitivity.MOMENTS)]
+
+
 def own_sets(settings: config.Config, work: Path) -> Sets:
     """(what, value, latent, pairs) of every setting with the profile's own backbone."""
     plan, rows = settings.timestep, training(settings)
-    yield sensitivity.OWN, settings.profile, plan.latent, rows
     other_latent: Latent = "sample" if plan.latent == "mode" else "mode"
     yield "latent", other_latent, other_latent, rows
     for preset in settings.degradation:
         if preset != settings.data.degradation:
             yield "degradation", preset, plan.latent, degraded(settings, preset, work)
-    for kind, part in by_kind(rows).items():
-        yield "data set", f"train, {kind}", plan.latent, part
     for name, benchmark in settings.benchmarks.items():
         if benchmark.paired:
             yield "data set", name, plan.latent, manifest.read(f"data/pairs/{name}.csv")
@@ -107,13 +123,6 @@ def other(settings: config.Config, backbone: str) -> Sets:
 def training(settings: config.Config) -> list[Row]:
     """The pairs that the profile's t* is computed from."""
     return manifest.spread(manifest.read("data/pairs/train.csv"), settings.timestep.images)
-
-
-def by_kind(rows: list[Row]) -> dict[str, list[Row]]:
-    """Generated images and photographs apart, where the set has both."""
-    parts = {"dead leaves": [row for row in rows if row.name.startswith("leaves")]}
-    parts["photographs"] = [row for row in rows if row not in parts["dead leaves"]]
-    return parts if all(parts.values()) else {}
 
 
 def degraded(settings: config.Config, preset: str, work: Path) -> list[Row]:

@@ -202,6 +202,12 @@ CASES = [
     (MINI, "data.train.photographs", ["astronot"], ["data.train.photographs[0]: unknown photograph", "'astronaut'"]),
     (MINI, "infer.color", "adian", ["infer.color: ", "'adian'; did you mean 'adain'?"]),
     (MINI, "foundation.source", "web", ["foundation.source: ", "Allowed: folder, hub, shipped, train"]),
+    (MINI, "ablations.lrr.variants", ["ful"], ["configs/mini.yaml: ablations.lrr.variants: unknown variant 'ful'; did you mean 'full'?"]),
+    (MINI, "ablations.lrr.seeds", [0, 0], ["configs/mini.yaml: ablations.lrr: seeds: got [0, 0], allowed: at least one, each of them once"]),
+    (MINI, "ablations.lrr.timesteps", [1000], ["ablations.lrr.timesteps[0]: got", "allowed: auto or a whole number 1..999"]),
+    (MINI, "ablations.lrr.table", 3, ["ablations.lrr.table: got 3. Allowed: 1, 2, 4, 5"]),
+    (MINI, "ablations.a/b", {"title": "x", "variants": ["full"], "timesteps": [1], "seeds": [0]}, ["ablations: got the name 'a/b'"]),
+    (PARAMS, "sweep.variants", ["full", "full"], ["sweep: variants: got ['full', 'full'], allowed: at least one, each of them once"]),
     # timesteps
     *[
         (PARAMS, "sweep.timesteps", [t], ["sweep.timesteps[0]: got", "allowed: auto or a whole number 1..999"])
