@@ -87,11 +87,12 @@ def tables(
     benchmarks: Mapping[str, bool],
     sizes: Mapping[str, int],
     ours: Sequence[Traits],
+    compared: Sequence[str],
 ) -> dict[int, Table]:
     """Number => table, of those that our runs can stand in.
 
-    `benchmarks` tells which are paired, `sizes` how many images they have: Table 3 holds those of
-    the paper's names and sizes.
+    `compared` are the metrics of the composite score. `benchmarks` tells which are paired, `sizes`
+    how many images they have: Table 3 holds those of the paper's names and sizes.
     """
     found = {}
     same = [name for name in benchmarks if quoted.IMAGES.get(name) == sizes[name]]
@@ -101,7 +102,7 @@ def tables(
     for form in FORMS:
         own = form.chosen(runs)
         if own:
-            found[form.number] = _ablation(form, scores, own, benchmarks, ours)
+            found[form.number] = _ablation(form, scores, own, benchmarks, ours, compared)
     return dict(sorted(found.items()))
 
 
@@ -135,12 +136,13 @@ def _ablation(
     runs: Sequence[Run],
     benchmarks: Mapping[str, bool],
     ours: Sequence[Traits],
+    compared: Sequence[str],
 ) -> Table:
     """Our runs in blocks of our benchmarks, the paper's in blocks of its own."""
     traits, columns = _traits(ours, form.number), _columns(form, runs)
     measured = scores[scores["run"].isin(list(columns))]
     measured = measured.assign(run=measured["run"].map(columns))
-    known = _with_composites(form, measured, traits)
+    known = _with_composites(form, measured, [one for one in ours if one.name in compared])
     printed = _printed(form)
     names = _order(form, list(columns.values()), printed)
     lines: list[Line] = []
@@ -193,7 +195,8 @@ def _with_composites(form: Form, scores: pd.DataFrame, traits: Sequence[Traits])
     """Means, and in Table 5 the composite scores over the runs that it holds."""
     if form.number != 5:
         return means(scores, _none())
-    return means(scores, composite(scores, {one.name: one.lower_better for one in traits}))
+    lower = {one.name: one.lower_better for one in traits}
+    return means(scores, composite(scores[scores["metric"].isin(list(lower))], lower))
 
 
 def _traits(ours: Sequence[Traits], number: int) -> list[Traits]:

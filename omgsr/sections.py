@@ -316,9 +316,21 @@ class Score:
     """Pixels left out at every edge; FID sees the whole image."""
     reference: dict[str, str] = field(default_factory=dict)
     """By benchmark, a folder of images that FID compares with; without one it is the HQ images."""
+    composite: tuple[MetricName, ...] | None = None
+    """Metrics of the composite score (Eq. 22); null takes all."""
 
     def __post_init__(self) -> None:
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ValueError(
                 f"metrics: got {list(self.metrics)}, allowed: at least one, each of them once"
             )
+        if self.composite is not None and not set(self.composite) <= set(self.metrics):
+            raise ValueError(
+                f"composite: got {list(self.composite)}, allowed: those of metrics, "
+                f"{', '.join(self.metrics)}, or null"
+            )
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Metrics of the composite score."""
+        return self.metrics if self.composite is None else self.composite

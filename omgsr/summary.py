@@ -52,6 +52,7 @@ def paper_tables(settings: Config, scores: pd.DataFrame) -> dict[int, Table]:
         {name: one.paired for name, one in settings.benchmarks.items()},
         {name: len(manifest.read(f"data/pairs/{name}.csv")) for name in settings.benchmarks},
         [metrics.traits(name) for name in settings.score.metrics],
+        settings.score.compared,
     )
     first = (PIPELINE_ONLY,) if settings.foundation.backbone == "mini" else ()
     return {number: replace(one, notes=(*first, *one.notes)) for number, one in found.items()}

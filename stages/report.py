@@ -36,6 +36,7 @@ def main() -> None:
     traits = tuple(metrics.traits(name) for name in settings.score.metrics)
     scores = summary.read_scores("runs", runs)
     own = scores[scores["run"].isin(settings.run_names)]
+    own = own[own["metric"].isin(settings.score.compared)]
     composites = composite(own, {one.name: one.lower_better for one in traits})
     files.write_text(OUT / "scores.csv", scores.to_csv(index=False))
     files.write_text(OUT / "composite.csv", composites.to_csv(index=False))

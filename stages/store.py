@@ -20,7 +20,7 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-from mlflow import MlflowClient  # noqa: E402
+from mlflow import MlflowClient, set_tracking_uri  # noqa: E402
 from mlflow.entities import Metric  # noqa: E402
 
 RESULTS, LIVE = "omgsr", "omgsr-live"
@@ -90,6 +90,9 @@ def store(name: str) -> Iterator[tuple[MlflowClient, str]]:
     try:
         with _one_at_a_time():
             _check_database()
+            # MLflow looks up a model of its own there, whatever the client's store is. Its default
+            # is the working directory, which in DVC's temporary copies is not the workspace.
+            set_tracking_uri(uri())
             client = MlflowClient(tracking_uri=uri())
             yield client, _experiment(client, name)
     # MLflow raises its own errors, those of its database and those of its HTTP library.

@@ -67,7 +67,8 @@ def test_the_papers_profile_has_the_papers_numbers():
     assert paper.data.train.folders[1].first == 10_000
     assert list(paper.benchmarks) == ["realsr", "drealsr", "reallq250", "reallr200"]
     assert [b.paired for b in paper.benchmarks.values()] == [True, True, False, False]
-    assert len(paper.score.metrics) == 9
+    assert len(paper.score.compared) == 9
+    assert set(paper.score.metrics) - set(paper.score.compared) == {"psnr", "ssim", "dists"}
 
 
 def test_the_papers_profile_is_refused_until_its_roots_are_set(root):
@@ -155,6 +156,7 @@ CASES = [
     (MINI, "train.lr", "5e-5x", ["train.lr: got '5e-5x', allowed: a number"]),
     (MINI, "train.lr", None, ["train.lr: got null, allowed: a number"]),
     (MINI, "train", [1], ["train: got [1], allowed: a mapping"]),
+    (MINI, "score.composite", ["niqe", "lpips"], ["composite: got ['niqe', 'lpips'], allowed: those of metrics, psnr, ssim, niqe, or null"]),
     (MINI, "score.metrics", "psnr", ["score.metrics: got 'psnr', allowed: a list"]),
     (MINI, "foundation.prompt", 3, ["foundation.prompt: got 3, allowed: text"]),
     (MINI, "benchmarks.mini_light.paired", "yes", ["paired: got 'yes', allowed: true or false"]),

@@ -40,7 +40,7 @@ def scored(names: list[str]) -> pd.DataFrame:
 
 def made(runs: list[Run], methods: tuple[str, ...] = ("bicubic",)) -> dict[int, Table]:
     scores = scored([*methods, *(run.name for run in runs)])
-    return forms.tables(scores, runs, methods, SETS, SIZES, OURS)
+    return forms.tables(scores, runs, methods, SETS, SIZES, OURS, [one.name for one in OURS])
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_every_printed_value_of_table_3_is_quoted_as_printed() -> None:
     sets, sizes = dict.fromkeys(quoted.IMAGES, True), dict(quoted.IMAGES)
     names = [*dict.fromkeys(quoted.table(3)["metric"])]
     traits = [metrics.traits(name) for name in names]
-    found = forms.tables(scored([]), [], (), sets, sizes, traits)[3]
+    found = forms.tables(scored([]), [], (), sets, sizes, traits, ())[3]
     text = list(csv.reader(io.StringIO(formats.plain_csv(found))))
     value = {
         (row[0], row[1], head): float(cell)
@@ -106,7 +106,7 @@ def test_a_set_of_another_size_or_name_has_nothing_quoted_beside_it() -> None:
     runs = swept(("full",), (273,))
     scores = scored([run.name for run in runs])
     sizes = SIZES | {"realsr": 20, "reallr200": 47}
-    assert forms.tables(scores, runs, (), SETS, sizes, OURS) == {}
+    assert forms.tables(scores, runs, (), SETS, sizes, OURS, ()) == {}
 
 
 def test_table_2_has_a_row_a_run_and_the_papers_rows_in_blocks_of_their_own(
