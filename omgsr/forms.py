@@ -115,6 +115,8 @@ def _methods(
     """Table 3: our runs and the paper's methods side by side."""
     printed = quoted.table(3)
     known = {**means(scores, _none()), **means(printed.assign(image=""), _none())}
+    there = {run for run, name, _ in known if name in benchmarks}
+    ours = [run for run in ours if run in there]
     runs = [*ours, *quoted.METHODS]
     lines = [
         Line(benchmark=name, traits=one.traits, values=one.values, quoted=len(quoted.METHODS))

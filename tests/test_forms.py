@@ -109,6 +109,14 @@ def test_a_set_of_another_size_or_name_has_nothing_quoted_beside_it() -> None:
     assert forms.tables(scores, runs, (), SETS, sizes, OURS, ()) == {}
 
 
+def test_a_method_that_has_none_of_the_papers_benchmarks_is_not_in_table_3() -> None:
+    runs = swept(("full",), (273,))
+    scores = scored(["bicubic", "theirs", *(run.name for run in runs)])
+    scores = scores[(scores["run"] != "theirs") | (scores["benchmark"] == "mine")]
+    found = forms.tables(scores, runs, ("bicubic", "theirs"), SETS, SIZES, OURS)[3]
+    assert found.runs[:-10] == ("bicubic", "full-273")
+
+
 def test_table_2_has_a_row_a_run_and_the_papers_rows_in_blocks_of_their_own(
     every: dict[int, Table],
 ) -> None:
