@@ -110,9 +110,9 @@ def prepare(folder: Path, commit: str) -> int:
     run(["git", "checkout", "-q", commit], cwd=folder, check=True)
     (folder / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(folder / "reports", ignore_errors=True)
-    keep = {"__init__", "labels", "launch", "live", "record", "registry", "served", "store"}
+    keep = {"__init__", "evidence", "labels", "launch", "live", "record", "registry", "served"}
     for path in (folder / "stages").glob("*.py"):
-        if path.stem not in keep | {"tracking", "ui"}:
+        if path.stem not in keep | {"store", "tracking", "ui"}:
             path.write_text(STUB)
     given = folder / "params.yaml"
     lines = given.read_text().splitlines()

@@ -5,21 +5,20 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from omgsr._yaml import read_yaml
 from omgsr.config import Config, load
 from omgsr.files import read_json
-from stages import labels, registry, tracking, ui
+from stages import evidence, labels, tracking, ui
 from stages.labels import digest
 from stages.store import Point
 from stages.tracking import Result
 
 CURVE = 1000
 """Points of a loss curve at most: MLflow's pages are slow with more."""
-PREVIEWS = 8
-"""Preview pictures of a training at most."""
 
 
 def flatten(values: Any, name: str = "") -> dict[str, str]:
@@ -91,9 +90,17 @@ def _rare(row: dict[str, str]) -> bool:
     return any("/" in term and value for term, value in row.items())
 
 
+@lru_cache(maxsize=1)
+def _locked(path: Path, changed: int) -> dict[str, Any]:
+    """Give the stages of dvc.lock, read once: a hundred stages take a second."""
+    stages: dict[str, Any] = read_yaml(path, path.name)["stages"]
+    return stages
+
+
 def lock_entries(run: str, stages: tuple[str, ...]) -> list[Any]:
     """Give what DVC locked for these stages of a run; equal entries mean equal bytes."""
-    locked = read_yaml(Path("dvc.lock"), "dvc.lock")["stages"]
+    path = Path("dvc.lock")
+    locked = _locked(path.resolve(), path.stat().st_mtime_ns if path.exists() else 0)
     missing = [f"{stage}@{run}" for stage in stages if f"{stage}@{run}" not in locked]
     if missing:
         raise FileNotFoundError(f"dvc.lock has no {missing[0]}: run `dvc repro` to make it")
@@ -105,44 +112,12 @@ def lock_entries(run: str, stages: tuple[str, ...]) -> list[Any]:
     ]
 
 
-def pictures(config: Config, run: str) -> tuple[registry.Picture, ...]:
-    """Give one restored image of each benchmark, and the previews of a training by step."""
-    found = [
-        (path, f"restored/{name}", 0)
-        for name in config.benchmarks
-        for path in sorted(Path("runs", run, "sr", name).glob("*.png"))[:1]
-    ]
-    previews = sorted(Path("runs", run, "train", "previews").glob("*.png"))
-    stride = -(-len(previews) // PREVIEWS) or 1
-    shown = previews[::-1][::stride]  # the last one always
-    return (*found, *((path, "preview", int(path.stem.rpartition("-")[2])) for path in shown))
-
-
-def data(config: Config, run: str) -> Iterator[tracking.Data]:
-    """Give the sets that a run was trained and measured on, by the digests of their images."""
-    if run in config.run_names:
-        (entry,) = lock_entries(run, ("train",))
-        train = {dep["path"]: dep.get("md5", "") for dep in entry["deps"]}
-        digests = [train.get(f"data/pairs/{name}", "") for name in ("train", "train.csv")]
-        yield dataset("train", "training", digest(digests))
-    for name in config.benchmarks:
-        lq = sorted(Path("data/pairs", name).rglob("*.*"))
-        yield dataset(name, "evaluation", digest(files=(Path(f"data/pairs/{name}.csv"), *lq)))
-
-
-def dataset(name: str, context: str, made_of: str) -> tracking.Data:
-    """Describe a set of data/pairs."""
-    path = f"data/pairs/{name}.csv"
-    with open(path, newline="", encoding="utf-8") as file:
-        count = sum(1 for _ in csv.reader(file)) - 1
-    return tracking.Data(name=name, context=context, path=path, digest=made_of[:32], rows=count)
-
-
-def artifacts() -> tuple[tuple[Path, str], ...]:
-    """Give the files of the report: its tables and its pictures."""
-    folders = [Path("reports/tables"), Path("reports/figures")]
-    found = [(file, folder.name) for folder in folders for file in sorted(folder.iterdir())]
-    return (*found, (Path("reports/timestep.png"), "figures"))
+def trained_on(run: str) -> tracking.Data:
+    """Give the pairs that a run was trained on, by the digests of their images."""
+    (entry,) = lock_entries(run, ("train",))
+    train = {dep["path"]: dep.get("md5", "") for dep in entry["deps"]}
+    digests = [train.get(f"data/pairs/{name}", "") for name in ("train", "train.csv")]
+    return evidence.dataset("train", "training", digest(digests))
 
 
 def milliseconds(moment: float | None) -> int | None:
@@ -150,27 +125,27 @@ def milliseconds(moment: float | None) -> int | None:
     return None if moment is None else int(moment * 1000)
 
 
-def collect(config: Config, run: str, changed: tuple[str, str]) -> Result:
+def collect(config: Config, run: str, shared: evidence.Shared) -> Result:
     """Read everything that the pipeline has written about one run."""
     trains = run in config.run_names
     stages = ("train", "infer", "score") if trains else ("baseline", "score_baseline")
     trained = read_json(Path("runs", run, "train", "run.json")) if trains else {}
-    reached, files = tuple(scores(run)), artifacts()
+    reached = tuple(scores(run))
     beside = tuple(sorted(standing(run), key=lambda point: point[0] != "composite"))
-    links = labels.tags(run, config.profile, trained.get("mlflow_run_id"), changed)
+    links = labels.tags(run, config.profile, trained.get("mlflow_run_id"), shared.changed)
     links |= labels.place(config, run)
     return Result(
         key=digest(lock_entries(run, stages), reached),
-        report=digest(beside, links, changed, files=tuple(path for path, _ in files)),
+        report=digest(beside, links, shared.report),
         name=run,
         params=settings(config, run),
         points=beside + reached,
         curves=curves(run) if trains else (),
         tags=links,
-        artifacts=((Path("dvc.lock"), ""), *files),
-        texts={"changes.patch": changed[1]} if changed[1] else {},
-        pictures=pictures(config, run),
-        data=tuple(data(config, run)),
+        artifacts=shared.artifacts,
+        texts={"changes.patch": shared.changed[1]} if shared.changed[1] else {},
+        pictures=evidence.pictures(config, run),
+        data=((trained_on(run),) if trains else ()) + shared.benchmarks,
         model=Path("runs", run, "model") if trains else None,
         start=milliseconds(trained.get("start")),
         end=milliseconds(trained.get("end")),
@@ -179,8 +154,9 @@ def collect(config: Config, run: str, changed: tuple[str, str]) -> Result:
 
 def main() -> None:
     """Record the runs that params.yaml names, and print where to look at them."""
-    config, changed = load(), labels.origin()
-    results = [collect(config, run, changed) for run in (*config.run_names, *config.method_names)]
+    config = load()
+    shared = evidence.share(config)
+    results = [collect(config, run, shared) for run in (*config.run_names, *config.method_names)]
     together = labels.sweep(config, [result.key for result in results])
     results = [
         replace(one, tags={**one.tags, **together}, report=digest(one.report, together))

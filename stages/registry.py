@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, LoggedModelStatus
-from mlflow.exceptions import MlflowException
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from stages.store import root
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 REGISTERED = "omgsr"
 """The registered model; each run's name is an alias: models:/omgsr@full-auto-0."""
@@ -36,8 +35,10 @@ class Data:
     rows: int
 
 
-def log_data(client: MlflowClient, run: str, used: Iterable[Data]) -> None:
+def log_data(client: "MlflowClient", run: str, used: Iterable[Data]) -> None:
     """Say which data a run has used, as MLflow's pages show and filter it."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
     inputs = [
         DatasetInput(
             Dataset(
@@ -55,17 +56,22 @@ def log_data(client: MlflowClient, run: str, used: Iterable[Data]) -> None:
         client.log_inputs(run, inputs)
 
 
-def log_pictures(client: MlflowClient, run: str, pictures: Iterable[Picture]) -> None:
+def log_pictures(client: "MlflowClient", run: str, pictures: Iterable[Picture]) -> None:
     """Log (file, key, step) for MLflow's picture grids, which show one key of many runs."""
+    from PIL import Image
+
     for path, key, step in pictures:
         with Image.open(path) as picture:
             client.log_image(run, picture.convert("RGB"), key=key, step=step)
 
 
 def log_model(
-    client: MlflowClient, experiment: str, run: str, name: str, folder: Path
+    client: "MlflowClient", experiment: str, run: str, name: str, folder: Path
 ) -> None:
     """Log a run's folder `model`, adapters and card, as a pyfunc model and a version of `omgsr`."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.exceptions import MlflowException
+
     made = client.create_logged_model(
         experiment, name, source_run_id=run, model_type="one-step upscaler"
     )
@@ -77,7 +83,8 @@ def log_model(
     client.log_outputs(run, [LoggedModelOutput(made.model_id, step=0)])
     with suppress(MlflowException):  # it exists
         client.create_registered_model(REGISTERED, description="Trained runs of OMGSR")
-    source = f"models:/{made.model_id}"
+    # Not models:/<id>, which MLflow would look up in the store of the working directory.
+    source = made.artifact_location
     client.create_model_version(REGISTERED, source, run, model_id=made.model_id)
 
 
@@ -107,8 +114,10 @@ def _write_model(target: Path, folder: Path, run: str, model: str) -> None:
         )
 
 
-def publish(client: MlflowClient, experiment: str, run: str, name: str, folder: Path) -> None:
+def publish(client: "MlflowClient", experiment: str, run: str, name: str, folder: Path) -> None:
     """Let models:/omgsr@<name> mean the model of this run, logged if the run has none yet."""
+    from mlflow.exceptions import MlflowException
+
     with suppress(MlflowException):  # no such model or alias yet
         if client.get_model_version_by_alias(REGISTERED, name).run_id == run:
             return

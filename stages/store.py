@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Read when mlflow is imported or at its first request. Nothing is shown or reported that nobody
 # asked for; an unreachable server costs seconds, not the four minutes of MLflow's own defaults.
@@ -20,8 +21,10 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-from mlflow import MlflowClient, set_tracking_uri  # noqa: E402
-from mlflow.entities import Metric  # noqa: E402
+# MLflow takes a second to import, so whoever uses it imports it where it is used: a stage that has
+# nothing to log does not wait for it.
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 RESULTS, LIVE = "omgsr", "omgsr-live"
 Point = tuple[str, float, int]
@@ -69,7 +72,7 @@ def _check_database() -> None:
             database.execute("begin immediate")
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def _experiment(client: "MlflowClient", name: str) -> str:
     """Give the id of the experiment of this name, made or restored if need be."""
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -85,14 +88,13 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 
 @contextmanager
-def store(name: str) -> Iterator[tuple[MlflowClient, str]]:
+def store(name: str) -> Iterator[tuple["MlflowClient", str]]:
     """Give the client and the experiment's id, alone; errors of any kind become TrackingError."""
     try:
         with _one_at_a_time():
             _check_database()
-            # MLflow looks up a model of its own there, whatever the client's store is. Its default
-            # is the working directory, which in DVC's temporary copies is not the workspace.
-            set_tracking_uri(uri())
+            from mlflow import MlflowClient
+
             client = MlflowClient(tracking_uri=uri())
             yield client, _experiment(client, name)
     # MLflow raises its own errors, those of its database and those of its HTTP library.
@@ -102,8 +104,10 @@ def store(name: str) -> Iterator[tuple[MlflowClient, str]]:
         raise TrackingError(re.sub("//[^/@ ]*@", "//", said)) from None  # no password shown
 
 
-def send(client: MlflowClient, run: str, points: Iterable[Point]) -> None:
+def send(client: "MlflowClient", run: str, points: Iterable[Point]) -> None:
     """Log metrics in the 1000 a call that MLflow takes."""
+    from mlflow.entities import Metric
+
     now = int(time.time() * 1000)  # of two values at one step the later one counts
     metrics = [Metric(name, value, now, step) for name, value, step in points]
     for first in range(0, len(metrics), 1000):

@@ -10,9 +10,7 @@ time: training goes on without it, and `record` fills it again.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from mlflow import MlflowClient
-from mlflow.entities import Param, Run, RunTag
+from typing import TYPE_CHECKING
 
 from stages import registry
 from stages.live import Live as Live
@@ -23,6 +21,10 @@ from stages.store import LIVE as LIVE
 from stages.store import RESULTS, Point, send, store
 from stages.store import TrackingError as TrackingError
 from stages.store import uri as uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ class Result:
     end: int | None = None
 
 
-def _known(client: MlflowClient, experiment: str, key: str) -> Run | None:
+def _known(client: "MlflowClient", experiment: str, key: str) -> "Run | None":
     """Give the complete run of this key; one that a killed process left half-written is deleted."""
     complete = None
     for run in client.search_runs([experiment], f"tags.`omgsr.key` = '{key}'"):
@@ -66,8 +68,10 @@ def _known(client: MlflowClient, experiment: str, key: str) -> Run | None:
     return complete
 
 
-def _refresh(client: MlflowClient, run: Run, result: Result) -> None:
+def _refresh(client: "MlflowClient", run: "Run", result: Result) -> None:
     """Log what may change after a run was made: scores relative to other runs, tags, reports."""
+    from mlflow.entities import RunTag
+
     run_id, had = run.info.run_id, run.data.metrics
     send(client, run_id, (p for p in result.points if had.get(p[0]) != p[1]))
     for path, folder in result.artifacts:
@@ -79,8 +83,10 @@ def _refresh(client: MlflowClient, run: Run, result: Result) -> None:
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
-def _create(client: MlflowClient, experiment: str, result: Result) -> str:
+def _create(client: "MlflowClient", experiment: str, result: Result) -> str:
     """Make the run of a result; FINISHED comes last and says that it is complete."""
+    from mlflow.entities import Param
+
     tags = {"omgsr.key": result.key}
     made = client.create_run(experiment, start_time=result.start, tags=tags, run_name=result.name)
     run = made.info.run_id

@@ -220,7 +220,7 @@ def test_a_run_has_its_model_data_pictures_and_sweep(project: Path, stage: Stage
     version = client.get_model_version_by_alias("omgsr", RUN)
     assert version.run_id == full.info.run_id
     (model,) = [output.model_id for output in full.outputs.model_outputs]
-    assert version.source == f"models:/{model}"
+    assert version.source == client.get_logged_model(model).artifact_location
     files = [f.path for f in client.list_logged_model_artifacts(model, "artifacts/model")]
     assert "artifacts/model/omgsr.json" in files
     assert not runs["bicubic"].outputs.model_outputs

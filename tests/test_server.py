@@ -150,7 +150,7 @@ def test_a_database_that_stops_costs_seconds_and_loses_nothing(
         client.delete_run(run.info.run_id)
     start = time.monotonic()
     with tracking.live("full", {}, {"omgsr.work": "w"}) as log:
-        log(1, {"l1": 1.0})
+        assert log.open()
         postgres.stop()
         stopped = time.monotonic()
         for step in range(2, 3000):

@@ -94,12 +94,27 @@ def test_a_failed_training_ends_its_live_run(error: type[BaseException], status:
 def test_a_resumed_training_continues_the_curves_of_the_killed_one() -> None:
     killed = tracking.Live("a", {"lr": 1}, {"omgsr.work": "w"})
     other = tracking.Live("a", {"lr": 2}, {"omgsr.work": "v"})
+    assert killed.open()
+    assert other.open()
     with tracking.live("a", {"lr": 1}, {"omgsr.work": "w"}) as log:
+        log.open()
         log(2, {"l1": 0.5})
     assert log.run_id == killed.run_id != other.run_id
     with tracking.live("a", {"lr": 1}, {"omgsr.work": "w"}) as again:
-        pass
+        again.open()
     assert again.run_id != killed.run_id
+
+
+def test_a_training_of_seconds_does_not_wait_for_mlflow(workspace: Path) -> None:
+    start = time.monotonic()
+    with tracking.live("a", {}, {}) as log:
+        log(1, {"l1": 1.0})
+        log.picture(workspace / "step-000001.png", "preview")
+    assert log.run_id is None
+    assert time.monotonic() - start < 0.5
+    code = "import sys; from stages import tracking; sys.exit('mlflow' in sys.modules)"
+    checkout = Path(tracking.__file__).parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=checkout).returncode == 0
 
 
 def test_training_goes_on_without_a_server(
@@ -120,6 +135,7 @@ def test_a_store_that_breaks_during_training_gives_one_warning(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with tracking.live("a", {}, {}) as log:
+        log.open()
         (workspace / "mlflow.db").write_bytes(b"no database" * 1000)
         for step in range(1, 3001):
             log(step, {"l1": 1.0})
@@ -167,7 +183,9 @@ def test_eight_processes_may_come_first_together(workspace: Path) -> None:
     (workspace / "mlflow.db").unlink()
     code = (
         "from stages import tracking\n"
-        "with tracking.live('a', {}, {}) as log: log(1, {'l1': 1.0})\n"
+        "with tracking.live('a', {}, {}) as log:\n"
+        "    log.open()\n"
+        "    log(1, {'l1': 1.0})\n"
         "assert log.run_id, 'no run'"
     )
     checkout = Path(tracking.__file__).parent.parent
