@@ -14,16 +14,22 @@ export DO_NOT_TRACK := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all lint ui clean install
+.PHONY: help repro ablations sensitivity test test-all lint ui clean install
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 repro: $(READY) ## run the whole pipeline: photographs to table, curve, pictures and MLflow runs
 	@test -e .git || { echo "No .git here (a zip download?): DVC runs without git; dvc exp needs a clone."; \
 		$(BIN)/dvc config --local core.no_scm true; }
 	@$(BIN)/omgsr check
 	@$(BIN)/dvc repro
+
+ablations: $(READY) ## the paper's four comparisons => reports/ablations (ABLATE=lrr: one of them)
+	@$(BIN)/python -m stages.ablate $(ABLATE) -j $(JOBS)
+
+sensitivity: $(READY) ## how t* depends on preset, data, latent and backbone => reports/sensitivity
+	@$(BIN)/python -m stages.sensitivity
 
 test: $(READY) ## run the tests (minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile

@@ -28,8 +28,9 @@ def check_names(config: Config, file: str) -> None:
         ("params.yaml: methods", config.methods, _KEY),
         ("params.yaml: degradation", config.degradation, _NAME),
         (f"{file}: benchmarks", config.benchmarks, _NAME),
+        (f"{file}: ablations", config.ablations, _NAME),
     ):
-        if not names and names is not config.methods:
+        if not names and names is not config.methods and names is not config.ablations:
             raise ConfigError(f"{where}: empty; at least one is needed")
         for name in names:
             if not pattern.fullmatch(name):
@@ -43,10 +44,13 @@ def check_names(config: Config, file: str) -> None:
 
 def check_references(config: Config, file: str) -> None:
     """Names and sizes that must agree between sections."""
-    for name in config.sweep.variants:
-        if name not in config.variants:
-            message = unknown("unknown variant", name, config.variants)
-            raise ConfigError(f"params.yaml: sweep.variants: {message}")
+    used_in = {"params.yaml: sweep": config.sweep.variants}
+    used_in |= {f"{file}: ablations.{key}": one.variants for key, one in config.ablations.items()}
+    for where, names in used_in.items():
+        for name in names:
+            if name not in config.variants:
+                message = unknown("unknown variant", name, config.variants)
+                raise ConfigError(f"{where}.variants: {message}")
     _check_methods(config, file)
     used = {"data.degradation": config.data.degradation}
     used |= {
@@ -58,6 +62,10 @@ def check_references(config: Config, file: str) -> None:
         if preset not in config.degradation:
             message = unknown("unknown degradation preset", preset, config.degradation)
             raise ConfigError(f"{file}: {where}: {message}")
+    for name in config.score.reference:
+        if name not in config.benchmarks:
+            message = unknown("unknown benchmark", name, config.benchmarks)
+            raise ConfigError(f"{file}: score.reference: {message}")
     _check_crops(config, file)
 
 
@@ -88,6 +96,10 @@ def _check_methods(config: Config, file: str) -> None:
         known, where = KNOWN[method.kind], f"params.yaml: methods.{name}"
         if known.path and method.path is None:
             raise ConfigError(f"{where}: {needs(method.kind)}")
+        for benchmark in method.benchmarks or ():
+            if benchmark not in config.benchmarks:
+                message = unknown("unknown benchmark", benchmark, config.benchmarks)
+                raise ConfigError(f"{where}.benchmarks: {message}")
         backbone = config.foundation.backbone
         if known.foundation and backbone not in _SD21:
             raise ConfigError(

@@ -15,7 +15,8 @@ class MissingFile(RuntimeError):
     """A file that is not on this machine; `file` is its address, '' where none could be found."""
 
     def __init__(self, file: str, reason: str) -> None:
-        super().__init__(f"{file or 'a weight file'} is not on this machine ({reason})")
+        name = file.rpartition("/")[2] if file.startswith("http") else file
+        super().__init__(f"{name or 'a weight file'} is not on this machine ({reason})")
         self.file = file
 
 

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from omgsr import images, photographs, sources
+from omgsr import expected, images, photographs, sources
 from omgsr.config import Config, Folder, Images
 from omgsr.lists import ListError
 from omgsr.parallel import ordered_map, threaded_map
@@ -51,6 +51,8 @@ class Part:
     """Images that have no file yet, as the data stage draws them."""
     expected: int | None = None
     """Files that are expected; None where the configuration does not say."""
+    sides: dict[str, int] = field(default_factory=dict)
+    """Name => width and height that it must have, where the configuration says."""
     problems: list[str] = field(default_factory=list)
     """What is wrong, one line each."""
     sizes: dict[str, Size] = field(default_factory=dict)
@@ -72,6 +74,12 @@ class Part:
         """Names of the images that are smaller than the crop."""
         return [name for name, size in self.sizes.items() if min(size) < (self.crop or 0)]
 
+    @property
+    def odd(self) -> list[str]:
+        """Names of the images that have another size than they must."""
+        known = {name: self.sides[name] for name in self.sizes if name in self.sides}
+        return [name for name, side in known.items() if self.sizes[name] != (side, side)]
+
     def add(self, name: str, look: Look) -> None:
         """Notes what a file turned out to be."""
         if look.size is None:
@@ -89,7 +97,8 @@ def parts(config: Config, root: Path) -> list[Part]:
     found = [_part("train", "hq", config.data.train, config.data.crop, root)]
     for name, one in config.benchmarks.items():
         if one.lq is not None:
-            found.append(_part(name, "lq", one.lq, None, root))
+            crop = one.crop and one.crop // config.data.scale
+            found.append(_part(name, "lq", one.lq, crop, root))
         if one.hq is not None:
             found.append(_part(name, "hq", one.hq, one.crop, root))
     return found
@@ -151,6 +160,7 @@ def _list(part: Part, folder: Folder, root: Path) -> None:
         if shared:
             part.problems.append(f"{folder.path}: {len(shared):,} names are taken, as {shared[0]}")
         part.files |= found
-        sources.require_expected(folder, found.values())
+        part.sides |= dict.fromkeys(found, folder.side) if folder.side else {}
+        expected.require_expected(folder, found.values())
     except (sources.SourceError, ListError, images.ImageError) as error:
         part.problems.append(str(error))

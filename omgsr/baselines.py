@@ -50,6 +50,8 @@ class Method:
     """Its weights, or for `folder` the outputs: <benchmark>/<image>.png."""
     options: MethodOptions = MethodOptions()
     """How it is run."""
+    benchmarks: tuple[str, ...] | None = None
+    """The benchmarks that it stands in; null is all of them."""
 
     def __post_init__(self) -> None:
         allowed = KNOWN[self.kind].options
@@ -59,6 +61,8 @@ class Method:
                 raise ValueError(
                     f"options: {self.kind} takes no option {name!r}; allowed: {listed}"
                 )
+        if self.benchmarks is not None and not self.benchmarks:
+            raise ValueError("benchmarks: empty; name at least one, or leave it out for all")
         if self.path is not None and not KNOWN[self.kind].path:
             raise ValueError(
                 f"path: got {self.path!r}, but {self.kind} has no weights; leave it out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import re
 import resource
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ SMALLEST = 64
 """Side below which tiles are not halved, pixels."""
 UNKNOWN = 4 * 2**30
 """What is taken for free where the machine does not say, bytes."""
+# oneDNN says no more than that a primitive failed; of one that it has not, it says "descriptor".
+_EXHAUSTED = re.compile(
+    "not enough memory|out of memory|can't allocate memory"
+    "|could not (create|execute) a primitive(?! descriptor)"
+)
 _GROUPS = {
     Path("/sys/fs/cgroup"): ("memory.max", "memory.current"),
     Path("/sys/fs/cgroup/memory"): ("memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -56,10 +62,7 @@ def is_exhaustion(error: BaseException) -> bool:
     """Whether an error says that memory has run out, on a GPU or on the CPU."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    said = str(error)
-    return isinstance(error, RuntimeError) and (
-        "not enough memory" in said or "out of memory" in said or "can't allocate memory" in said
-    )
+    return isinstance(error, RuntimeError) and _EXHAUSTED.search(str(error)) is not None
 
 
 def release(device: torch.device) -> None:

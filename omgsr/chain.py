@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
@@ -20,6 +21,8 @@ from omgsr.tiling import Box, Tiling, tiled
 View = Literal["image", "tile"]
 WHOLE = 4
 """Tiles whose area an image may have and not be tiled."""
+ALONE = 1024 * 1024
+"""Pixels up to which an image is computed on one core, where images are computed side by side."""
 LOOK = {"encoder": 4, "denoiser": 16, "decoder": 4}
 """Tiles whose area the reduced image has; the denoiser takes little memory for its area."""
 
@@ -32,11 +35,19 @@ class Chain:
     """
 
     def __init__(
-        self, generator: Generator, precision: Precision, view: View, notes: list[str]
+        self,
+        generator: Generator,
+        precision: Precision,
+        view: View,
+        notes: list[str],
+        workers: int | None = None,
     ) -> None:
-        """`view: tile` shows the denoiser nothing but its tile."""
+        """`view: tile` shows the denoiser nothing but its tile.
+
+        With `workers`, small images are computed one on each core, so many of them side by side.
+        """
         b = self.backbone = generator.backbone
-        self.generator, self.view = generator, view
+        self.generator, self.view, self._workers = generator, view, workers
         self.encoder = Part(
             "encoder", [b.vae.encoder, b.vae.quant_conv], b.moments, precision, notes
         )
@@ -48,6 +59,7 @@ class Chain:
         )
         self.tiled = False
         """Whether a part of the last run was tiled."""
+        self._alone: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -63,6 +75,7 @@ class Chain:
         for part in (self.encoder, self.denoiser, self.decoder):
             part.reset()
         self.tiled = False
+        self._alone = self._workers if math.prod(x_lq.shape[2:]) <= ALONE else None
         b, r = self.backbone, self.backbone.reduction
         moments = self._over(self.encoder, x_lq, tiling, Fraction(1, r), self.device)
         z_lq = b.draw(moments, self.generator.latent, rngs)
@@ -79,7 +92,7 @@ class Chain:
         height, width = x.shape[2:]
         look = part is not self.denoiser or self.view == "image"
         if height * width <= WHOLE * tiling.tile**2 if look else tiling.fits(height, width):
-            return part(x)
+            return part(x, self._alone)
         self.tiled = True
         over = _with_look if look else _plainly
         return torch.cat([over(part, image, tiling, factor, store) for image in x.split(1)])

@@ -104,12 +104,13 @@ def scores(config: Config) -> Iterator[Finding]:
 
     for name in config.score.metrics:
         try:
-            metrics.load(name)
+            read = metrics.load(name).weights
         except metrics.MetricError as error:
             # Without its weights a metric is a dash in the tables; the pipeline goes on.
             yield Finding(part="metrics", what=name, status="note", text=str(error))
         else:
-            yield Finding(part="metrics", what=name, status="ok", text="loads offline")
+            text = ", ".join(["loads offline", *(one.file for one in read)])
+            yield Finding(part="metrics", what=name, status="ok", text=text)
 
 
 def _path(part: str, what: str, path: str | None, root: Path, obtain: str) -> Finding:

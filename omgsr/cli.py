@@ -40,3 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         command.arguments(one)
         one.set_defaults(run=command.run)
     return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

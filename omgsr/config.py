@@ -6,9 +6,8 @@ params.yaml holds the science, configs/<profile>.yaml the scale; each top-level 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, get_type_hints
 
 from omgsr import catalogue
 from omgsr._build import ConfigError as ConfigError
@@ -17,10 +16,12 @@ from omgsr._checks import check_disjoint, check_names, check_references
 from omgsr._yaml import read_yaml
 from omgsr.baselines import Method as Method
 from omgsr.presets import Preset
+from omgsr.sections import Ablation as Ablation
 from omgsr.sections import Features as Features
 from omgsr.sections import Foundation as Foundation
 from omgsr.sections import FoundationTraining as FoundationTraining
 from omgsr.sections import Infer as Infer
+from omgsr.sections import Run as Run
 from omgsr.sections import Score as Score
 from omgsr.sections import Sweep as Sweep
 from omgsr.sections import TimestepSection as TimestepSection
@@ -34,22 +35,6 @@ from omgsr.sets import Images as Images
 
 PARAMS = ("profile", "seed", "variants", "sweep", "methods", "degradation")
 """Top-level keys of params.yaml; all others belong into configs/<profile>.yaml."""
-
-
-class Run(NamedTuple):
-    """One training of the sweep."""
-
-    variant: str
-    """Name of its losses."""
-    t: str
-    """`auto` or a number, as in sweep.timesteps."""
-    seed: int
-    """Of its fresh weights, order and noise."""
-
-    @property
-    def name(self) -> str:
-        """Its folder below runs/, and what DVC calls its stages: <stage>@<name>."""
-        return f"{self.variant}-{self.t}-{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +53,8 @@ class Config:
     """The runs, and the methods beside them."""
     methods: dict[str, Method]
     """Methods beside OMGSR by name."""
+    ablations: dict[str, Ablation]
+    """Comparisons that `make ablations` makes, by name."""
     data: Data
     """Training pairs."""
     benchmarks: dict[str, Benchmark]
@@ -86,8 +73,7 @@ class Config:
     @property
     def runs(self) -> tuple[Run, ...]:
         """Every run, in the order of the sweep."""
-        s = self.sweep
-        return tuple(Run(*one) for one in product(s.variants, map(str, s.timesteps), s.seeds))
+        return self.sweep.runs
 
     @property
     def run_names(self) -> tuple[str, ...]:
@@ -98,6 +84,11 @@ class Config:
     def method_names(self) -> tuple[str, ...]:
         """Folder of every method beside them below runs/, in the order of the sweep."""
         return self.sweep.methods
+
+    def benchmarks_of(self, name: str) -> tuple[str, ...]:
+        """The benchmarks that a run or a method is restored and scored on."""
+        method = self.methods.get(name)
+        return (method.benchmarks if method else None) or tuple(self.benchmarks)
 
     @property
     def unset(self) -> tuple[tuple[str, str], ...]:

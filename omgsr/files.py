@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_LONGEST = 200  # bytes of a name that a temporary name holds
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -21,7 +23,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     with a dot, so a copy left behind by a kill is never taken for data.
     """
     path = Path(path)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(_temporary(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -33,6 +35,14 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         # After a rename there is nothing to remove; after any error there may be half a file.
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(name: str) -> str:
+    """The name while writing; a long one is cut in front, as file systems take 255 bytes."""
+    if len(os.fsencode(name)) <= _LONGEST:
+        return f".tmp-{os.getpid()}-{name}"
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f".tmp-{os.getpid()}-{digest}-{name[-_LONGEST // 8 :]}"
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

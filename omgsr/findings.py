@@ -75,6 +75,10 @@ def _wrong_images(part: Part, skip: bool) -> list[str]:
         wrong.append(f"{len(part.unreadable):,} unreadable: {some(list(part.unreadable))}")
     if part.small and not skip:
         wrong.append(f"{len(part.small):,} smaller than the crop {part.crop}: {some(part.small)}")
+    if part.odd:
+        odd = [f"{name} ({shown(part.sizes[name])})" for name in part.odd]
+        sides = " or ".join(f"{side} x {side}" for side in sorted(set(part.sides.values())))
+        wrong.append(f"{len(odd):,} of another size than {sides}: {some(odd)}")
     if part.copies:
         pairs = [f"{name} of {first}" for name, first in part.copies]
         wrong.append(f"{len(pairs):,} copies of other images: {some(pairs)}")

@@ -17,8 +17,9 @@ from omgsr.backbones.base import Backbone, Latent, Rng
 class Generator(nn.Module):
     """A backbone with adapters on its VAE encoder and its denoiser, run at one timestep.
 
-    `forward` is the only way through: training, previews and inference all use it. The encoder
-    without its adapter serves the targets, so one VAE is in memory, not two.
+    `forward` is the only way through: training, which takes its two halves, previews and inference
+    all use it. The encoder without its adapter serves the targets, so one VAE is in memory, not
+    two.
     """
 
     def __init__(self, backbone: Backbone, t: int, latent: Latent = "mode") -> None:
@@ -36,6 +37,14 @@ class Generator(nn.Module):
         b.vae.encoder = lora.add(b.vae.encoder, encoder_rank, b.encoder_targets, encoder_seed)
         b.denoiser = lora.add(b.denoiser, denoiser_rank, b.denoiser_targets, denoiser_seed)
 
+    def add_regulariser(self, seed: int) -> None:
+        """A second, fresh adapter on the denoiser, for distillation (distillation.py)."""
+        lora.add_regulariser(self.backbone.denoiser, seeding.derive(seed, lora.REGULARISER))
+
+    def regulariser_parameters(self) -> list[nn.Parameter]:
+        """The weights of the regulariser; empty without one."""
+        return lora.parameters(self.backbone.denoiser, lora.REGULARISER)
+
     def adapter_parameters(self) -> list[nn.Parameter]:
         """The trainable weights: encoder adapter, then denoiser adapter."""
         return lora.parameters(self.backbone.vae.encoder) + lora.parameters(self.backbone.denoiser)
@@ -45,12 +54,20 @@ class Generator(nn.Module):
 
         Values in [-1, 1]; x_sr is not clamped. H and W must be multiples of `backbone.multiple`.
         """
+        z_lq, z_sr = self.latents(x_lq, rng)
+        return self.decode(z_sr), z_lq
+
+    def latents(self, x_lq: Tensor, rng: Rng = None) -> tuple[Tensor, Tensor]:
+        """Upscaled LQ images => (z_L, z_P): (B, 3, H, W) => (B, C, h, w) twice (Eqs. 6 and 7)."""
         self._check(x_lq)
         # Latents and images are fp32 whatever the arithmetic of the networks is.
         z_lq = self.backbone.encode(x_lq, self.latent, rng).float()
         output = self.backbone.predict(z_lq, self.t).float()
-        z_sr = self.backbone.schedule.predict_clean(z_lq, output, self.t)
-        return self.backbone.decode(z_sr).float(), z_lq
+        return z_lq, self.backbone.schedule.predict_clean(z_lq, output, self.t)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """x_P = D(z_P): (B, C, h, w) => (B, 3, H, W), not clamped."""
+        return self.backbone.decode(z).float()
 
     @torch.no_grad()
     def targets(self, x_hq: Tensor, rng: Rng = None) -> tuple[Tensor, Tensor]:

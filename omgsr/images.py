@@ -4,47 +4,36 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import struct
-import threading
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-from omgsr import files
+from omgsr import files, samples, stills
+from omgsr.stills import MAX_PIXELS as MAX_PIXELS
+from omgsr.stills import ImageError as ImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-MAX_PIXELS = 100_000_000
-"""Largest image read by default; the environment variable OMGSR_MAX_PIXELS overrides it."""
-
-# What Pillow's decoders raise on damaged files, read from its plugins.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
-_SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I;16N"}
-_LATE = re.compile(rb"eXIf|Raw profile type|tiff:Orientation")
-_pillow = threading.Lock()
-
-
-class ImageError(ValueError):
-    """An image file that cannot be used; the message names the file and what to do."""
 
 
 def read_rgb(path: Path | str) -> NDArray[np.uint8]:
     """Any still image file => uint8 (H, W, 3) RGB, upright.
 
-    Grey is repeated, alpha is composited on white, 16-bit grey is scaled by 1/257 (16-bit colour
-    keeps its high byte), CMYK and palettes are converted, and the EXIF orientation is applied. An
-    ImageError names a file that is missing, empty, damaged, animated, too large or without a
-    defined 8-bit form.
+    Grey is repeated, alpha is composited on white, deep grey is scaled to 8 bits (16-bit colour
+    keeps its high byte), CMYK goes through its profile, palettes are converted, and the EXIF
+    orientation is applied. An ImageError names a file that is missing, empty, damaged, animated,
+    too large or without a defined 8-bit form.
     """
-    with _opened(path) as image:
+    with stills.opened(path) as image:
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image), image.format, path)
+        if samples.is_deep_grey(image):
+            return _reduced(*samples.deep_grey(image))
+        shown = samples.eight_bits(image, path)
+        if shown.mode == "RGBA":
+            shown = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+        return np.array(shown.convert("RGB"))
 
 
 def read_size(path: Path | str) -> tuple[int, int]:
@@ -52,9 +41,9 @@ def read_size(path: Path | str) -> tuple[int, int]:
 
     The same files are refused, except those that are damaged after their header.
     """
-    with _opened(path) as image:
+    with stills.opened(path) as image:
         width, height = image.size
-        return (width, height) if _lies(image, path) else (height, width)
+        return (width, height) if stills.lies(image, path) else (height, width)
 
 
 def write_png(path: Path | str, array: NDArray[np.uint8]) -> None:
@@ -89,117 +78,43 @@ def to_array(tensor: torch.Tensor) -> NDArray[np.uint8]:
     return levels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def list_images(folder: Path | str) -> list[Path]:
-    """Every image file under `folder`, at any depth, sorted; hidden names are left out."""
+def list_images(folder: Path | str, locked: list[Path] | None = None) -> list[Path]:
+    """Every image file under `folder`, at any depth, sorted; hidden names are left out.
+
+    Folders that may not be read are added to `locked`; without it they are an ImageError.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder")
+    shut: list[OSError] = []
     # os.walk follows links to folders, as data sets are often assembled from such links.
     found = [
         Path(base, name)
-        for base, _, names in os.walk(folder, followlinks=True)
+        for base, _, names in os.walk(folder, onerror=shut.append, followlinks=True)
         for name in names
-        if name.lower().endswith(EXTENSIONS)
-        and not any(part.startswith(".") for part in Path(base, name).relative_to(folder).parts)
+        if name.lower().endswith(EXTENSIONS) and not _hidden(Path(base, name), folder)
     ]
-    if not found:
+    shut = [error for error in shut if not _hidden(Path(error.filename), folder)]
+    if shut and locked is None:
+        raise ImageError(f"{shut[0].filename}: cannot be read: {shut[0].strerror}")
+    if locked is not None:
+        locked += [Path(error.filename) for error in shut]
+    if not found and not shut:
         raise ImageError(
             f"{folder}: holds no image; looked at every depth for {' '.join(EXTENSIONS)}"
         )
     return sorted(found)
 
 
-def _to_rgb(image: Image.Image, kind: str | None, path: Path | str) -> NDArray[np.uint8]:
-    if image.mode in _SIXTEEN_BIT or (image.mode == "I" and kind == "PNG"):
-        grey = np.asarray(image).astype(np.uint32)
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        raise ImageError(
-            f"{path}: pixels are 32-bit ({image.mode}), whose white is not defined; "
-            "convert the file to 8 or 16 bits"
-        )
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+def _hidden(path: Path, folder: Path) -> bool:
+    parts = path.relative_to(folder).parts
+    return any(part.startswith(".") or part == "lost+found" for part in parts)  # of a file system
 
 
-@contextmanager
-def _opened(path: Path | str) -> Iterator[Image.Image]:
-    """An image of which the header is read; whatever is wrong with it is an ImageError."""
-    try:
-        with _open(path) as image:
-            _check(image, path)
-            yield image
-    except ImageError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such image file") from error
-    except _DAMAGE as error:
-        raise ImageError(f"{path}: {_damage(path, error)}") from error
-
-
-def _lies(image: Image.Image, path: Path | str) -> bool:
-    """Whether the orientation in the file exchanges height and width."""
-    if image.format == "TIFF":  # Pillow has exchanged them already
-        return False
-    if image.format == "PNG" and not _LATE.search(_tail(path)):
-        # The getexif of a PNG decodes all of it, as the orientation may come after the pixels.
-        exif = Image.Image.getexif(image)
-    else:
-        exif = image.getexif()
-    return exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-
-
-def _tail(path: Path | str) -> bytes:
-    with open(path, "rb") as handle:
-        handle.seek(max(0, os.path.getsize(path) - 2**16))
-        return handle.read()
-
-
-def _check(image: Image.Image, path: Path | str) -> None:
-    pixels, limit = image.width * image.height, _limit()
-    if pixels > limit:
-        raise ImageError(
-            f"{path}: {image.width} x {image.height} is {pixels:,} pixels, over the limit of "
-            f"{limit:,}; set OMGSR_MAX_PIXELS={pixels} to read it"
-        )
-    frames = getattr(image, "n_frames", 1)
-    # A phone's MPO is a photograph followed by previews of it: the first picture is the image.
-    if frames > 1 and image.format != "MPO":
-        raise ImageError(
-            f"{path}: holds {frames} frames or pages, a still image is needed; save one of them"
-        )
-
-
-@contextmanager
-def _open(path: Path | str) -> Iterator[Image.Image]:
-    """Image.open without Pillow's own size limit, which cannot be raised for one call."""
-    with _pillow:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-    # By its name, Pillow 13 maps a plain TIFF into memory, with wrong rows if it is turned.
-    image.filename = ""
-    with image:
-        yield image
-
-
-def _limit() -> int:
-    text = os.environ.get("OMGSR_MAX_PIXELS", str(MAX_PIXELS))
-    if not text.isdecimal():
-        raise ImageError(f"OMGSR_MAX_PIXELS must be a whole number of pixels, got {text!r}")
-    return int(text)
-
-
-def _damage(path: Path | str, error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno:
-        return f"cannot be read: {error.strerror}"
-    if os.path.getsize(path) == 0:
-        return "is empty (0 bytes); replace the file or take it out of the folder"
-    return (
-        f"is damaged or not an image that Pillow reads ({error}); "
-        "replace or convert the file, or take it out of the folder"
-    )
+def _reduced(
+    grey: NDArray[np.uint16], alpha: NDArray[np.uint16] | None
+) -> NDArray[np.uint8]:
+    """Deep grey (h, w), its transparent level white => uint8 (h, w, 3)."""
+    shown = grey if alpha is None else np.where(alpha, grey, np.uint16(65535))
+    levels = (shown.astype(np.uint32) + 128) // 257
+    return np.repeat(levels.astype(np.uint8)[..., None], 3, axis=2)

@@ -14,9 +14,12 @@ from omgsr import color, images, manifest
 from omgsr.generator import Generator
 from omgsr.manifest import Row
 from omgsr.methods.base import Method
+from omgsr.parallel import threaded_map
 from omgsr.restoring import OneStep
 
 Image = NDArray[np.uint8]
+WRITERS = 2
+"""Threads that encode pictures."""
 
 
 def merge(generator: Generator) -> Generator:
@@ -60,10 +63,13 @@ def restore_batch(
 def restore_rows(
     method: Method, rows: Iterable[Row], batch: int, scale: int
 ) -> Iterator[tuple[Row, Image]]:
-    """Restores the LQ image of every row, `batch` images of one shape at a time."""
+    """Restores the LQ image of every row, `batch` images of one shape at a time.
+
+    The next images are decoded meanwhile.
+    """
     groups: dict[tuple[int, ...], list[tuple[Row, Image]]] = {}
-    for row in rows:
-        lq = manifest.load_lq(row)
+    rows = list(rows)
+    for row, lq in zip(rows, threaded_map(manifest.load_lq, rows, workers=1), strict=True):
         group = groups.setdefault(lq.shape, [])
         group.append((row, lq))
         if len(group) == batch:
@@ -87,7 +93,11 @@ def _restore_batch(method: Method, batch: Sequence[Image], scale: int) -> list[I
 
 
 def save_rows(restored: Iterable[tuple[Row, Image]], folder: Path) -> Iterator[str]:
-    """Writes <folder>/<name>.png for every restored row and yields the name."""
-    for row, image in restored:
+    """Writes <folder>/<name>.png for every restored row, meanwhile, and yields the name."""
+
+    def write(one: tuple[Row, Image]) -> str:
+        row, image = one
         images.write_png(folder / f"{row.name}.png", image)
-        yield row.name
+        return row.name
+
+    yield from threaded_map(write, restored, workers=WRITERS)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omgsr import images, lists
+from omgsr.images import ImageError
+from omgsr.lists import ListError
 
 _LISTS = (".txt", ".json", ".parquet")
 
@@ -18,36 +20,65 @@ class InputError(ValueError):
 
 
 def plan(
-    inputs: Sequence[str | Path], output: Path, suffix: str | None = ".png"
-) -> dict[Path, Path]:
+    inputs: Sequence[str | Path], output: Path, suffix: str | None = ".png",
+    refused: list[str] | None = None,
+) -> dict[Path, Path]:  # fmt: skip
     """{input file: output file} in the order of the inputs; every output lies below `output`.
 
     An input is a file, a folder (every depth, mirrored below `output`), a quoted glob pattern
     (** is every depth; mirrored from its first folder without a wildcard) or a list of files as
     omgsr/lists.py reads it. `suffix` None keeps each input's own. A file named twice counts once.
-    Files that would get one name all keep their suffix in it: a_png.png, a_jpg.png. An InputError
-    names an input that is missing or empty, two that still collide, and an output that would
-    overwrite an input.
+    Files that would get one name all keep their suffix in it: a_png.png, a_jpg.png.
+
+    An InputError names an input that is missing or empty, two that still collide, and an output
+    that cannot be written or would overwrite an input. With `refused`, inputs that cannot be used
+    are named in it, and the others planned, if there are any.
     """
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: the output must be a folder, and this is a file")
     found: dict[Path, tuple[Path, Path]] = {}  # the real file => as it was found, relative
+    failed: list[str] = []
     for given in inputs:
-        for file, relative in _expand(given, output):
+        for file, relative in _usable(given, output, failed):
             found.setdefault(file.resolve(), (file, relative))
+    if failed and (refused is None or not found):
+        raise InputError("; ".join(failed))
     if not found:
         raise InputError("no input given: name files, folders, patterns or lists of images")
     names = _names(list(found.values()), suffix)
     targets = {file: output / name for file, name in names.items()}
     _keep_inputs(targets)
+    if not all(target.exists() for target in targets.values()):
+        _require_writable(output)
+    if refused is not None:
+        refused += failed
     return targets
 
 
-def _expand(given: str | Path, output: Path) -> list[tuple[Path, Path]]:
+def _usable(given: str | Path, output: Path, failed: list[str]) -> list[tuple[Path, Path]]:
+    """The files of one input; what cannot be used is named in `failed`."""
+    locked: list[Path] = []
+    try:
+        found = _expand(given, output, locked)
+    except (InputError, ImageError, ListError) as error:
+        found = []
+        failed += [] if locked else [str(error)]
+    failed += [f"{folder}: cannot be read: Permission denied" for folder in locked]
+    return found
+
+
+def _require_writable(output: Path) -> None:
+    """Refuses an output folder that cannot be made or written, before any work."""
+    above = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not above.is_dir():
+        raise InputError(f"{output}: the output must be a folder, and {above} is a file")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"{output}: {above} cannot be written; choose another output folder")
+
+
+def _expand(given: str | Path, output: Path, locked: list[Path]) -> list[tuple[Path, Path]]:
     """The files of one input, each with its path below the output folder."""
     path = Path(given)
     if path.is_dir():
-        return _mirrored(path, images.list_images(path), output)
+        return _mirrored(path, images.list_images(path, locked), output)
     if path.is_file():
         if path.suffix.lower() not in _LISTS:
             return [(path, Path(path.name))]
@@ -153,7 +184,7 @@ def _folded(name: Path) -> str:
 
 def _keep_inputs(targets: dict[Path, Path]) -> None:
     """Refuses outputs that are inputs; links and file systems without case are seen through."""
-    inputs = {_identity(file): file for file in targets}
+    inputs = {_identity(file): file for file in targets if file.exists()}  # no dangling links
     for file, target in targets.items():
         if target.exists() and (hit := inputs.get(_identity(target))):
             raise InputError(

@@ -1,7 +1,11 @@
-"""LoRA adapters of PEFT on any module: add, switch off, save (adapters.py loads)."""
+"""LoRA adapters of PEFT on any module: add, switch, save (adapters.py loads).
+
+A module has the adapter that is trained and restored with, and in distillation a second one.
+"""
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +16,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from omgsr import files
+
+DEFAULT, REGULARISER = "default", "regulariser"
+"""Names of the adapters; the first is PEFT's own for a module with one."""
 
 # What every PEFT since 0.4 reads; versions before 0.14 refuse names that they do not know.
 _FIELDS = (
@@ -40,9 +47,21 @@ def add(module: nn.Module, rank: int, targets: tuple[str, ...], seed: int) -> Pe
         return get_peft_model(module, config)
 
 
+def add_regulariser(module: PeftModel, seed: int) -> None:
+    """A second fresh adapter of the same rank and layers; the first stays the active one."""
+    config = copy.deepcopy(module.peft_config[DEFAULT])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module.add_adapter(REGULARISER, config)
+    module.set_adapter(DEFAULT)
+
+
 def save(module: PeftModel, folder: Path) -> None:
-    """Writes the adapter as a PEFT folder, safetensors only; equal weights give equal bytes."""
-    module.save_pretrained(folder, safe_serialization=True)
+    """Writes the adapter as a PEFT folder, safetensors only; equal weights give equal bytes.
+
+    A regulariser is of use in training alone and is not written.
+    """
+    module.save_pretrained(folder, safe_serialization=True, selected_adapters=[DEFAULT])
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model-card template
     config = files.read_json(folder / "adapter_config.json")
     # PEFT keeps the names in a set, whose order changes from process to process.
@@ -61,9 +80,23 @@ def disabled(module: nn.Module) -> Iterator[None]:
         yield
 
 
-def parameters(module: nn.Module) -> list[nn.Parameter]:
+@contextmanager
+def active(module: PeftModel, adapter: str) -> Iterator[None]:
+    """Inside, the wrapped module computes with this adapter, whose weights then are trainable.
+
+    A gradient has to be taken inside too where activations are computed a second time for it.
+    """
+    module.set_adapter(adapter)
+    try:
+        yield
+    finally:
+        module.set_adapter(DEFAULT)
+
+
+def parameters(module: nn.Module, adapter: str = DEFAULT) -> list[nn.Parameter]:
     """The adapter's weights, in a fixed order."""
-    return [p for name, p in module.named_parameters() if "lora_" in name]
+    named = module.named_parameters()
+    return [p for name, p in named if "lora_" in name and f".{adapter}." in name]
 
 
 def _matching(module: nn.Module, targets: tuple[str, ...]) -> list[str]:

@@ -6,7 +6,7 @@ Each function is one equation; a variant is a dict of weights over these names (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,8 @@ class Outputs:
     """(B, 3, H, W)."""
     z_lq: Tensor
     """(B, C, h, w) from the adapted encoder."""
+    z_sr: Tensor
+    """(B, C, h, w), the restored latent."""
     z_hq: Tensor
     """(B, C, h, w) from the frozen encoder."""
     z_t: Tensor
@@ -37,8 +39,10 @@ class Outputs:
     """L^0..L^3 of x_hq."""
     real_label: float
     """Soft label of real images."""
-    perceptual: Perceptual | None = None
-    """LPIPS of images in [-1, 1], for the term of that name: (B,)."""
+    perceptual: Mapping[str, Perceptual] = field(default_factory=dict)
+    """Distances of images in [-1, 1], (B,), of the terms of the same names (perceptual.py)."""
+    distilled: Tensor | None = None
+    """(B, C, h, w), the gradient of distillation at z_sr (distillation.py)."""
 
 
 def lrr(z_lq: Tensor, z_t: Tensor) -> Tensor:
@@ -78,11 +82,21 @@ def dists(pooled_sr: list[Tensor], pooled_hq: list[Tensor], c: float = 1e-6) -> 
     return 1 - total / (2 * channels)
 
 
-def lpips(perceptual: Perceptual | None, x_sr: Tensor, x_hq: Tensor) -> Tensor:
-    """Mean LPIPS over the batch, the perceptual loss that Dv3CD is compared with (Table 4)."""
-    if perceptual is None:
-        raise ValueError("the loss lpips needs its network; give omgsr.perceptual.load()")
-    return perceptual(x_sr, x_hq).mean()
+def perceived(outputs: Outputs, name: str) -> Tensor:
+    """Mean distance over the batch: lpips, which Dv3CD is compared with (Table 4), or ssim."""
+    if name not in outputs.perceptual:
+        raise ValueError(f"the loss {name} needs its network; give omgsr.perceptual.load()")
+    return outputs.perceptual[name](outputs.x_sr, outputs.x_hq).mean()
+
+
+def vsd(z_sr: Tensor, distilled: Tensor | None) -> Tensor:
+    """E ||z_P - sg(z_P - grad)||^2: its value is E[grad^2], its gradient in z_P 2 grad / number.
+
+    `distilled` is the grad of variational score distillation (distillation.py).
+    """
+    if distilled is None:
+        raise ValueError("the loss vsd needs a regulariser; call Generator.add_regulariser()")
+    return F.mse_loss(z_sr, (z_sr - distilled).detach())
 
 
 TERMS: dict[str, Callable[[Outputs], Tensor]] = {
@@ -90,8 +104,11 @@ TERMS: dict[str, Callable[[Outputs], Tensor]] = {
     "to_hq": lambda o: to_hq(o.z_lq, o.z_hq),
     "gan": lambda o: gan(o.logits, o.real_label),
     "dv3cd": lambda o: dists(o.pooled_sr, o.pooled_hq),
-    "lpips": lambda o: lpips(o.perceptual, o.x_sr, o.x_hq),
+    "lpips": lambda o: perceived(o, "lpips"),
+    "ssim": lambda o: perceived(o, "ssim"),
     "l1": lambda o: F.l1_loss(o.x_sr, o.x_hq),
+    "l2": lambda o: F.mse_loss(o.x_sr, o.x_hq),
+    "vsd": lambda o: vsd(o.z_sr, o.distilled),
 }
 
 

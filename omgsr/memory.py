@@ -44,7 +44,8 @@ def place(
 
 
 def _cast_frozen(module: nn.Module, dtype: torch.dtype) -> None:
-    trained = {id(p) for p in lora.parameters(module)}
+    names = (lora.DEFAULT, lora.REGULARISER)
+    trained = {id(p) for name in names for p in lora.parameters(module, name)}
     for parameter in module.parameters():
         if id(parameter) not in trained:
             parameter.data = parameter.data.to(dtype)

@@ -1,15 +1,15 @@
-"""The two losses of one forward pass and their gradients (Eqs. 13 and 15)."""
+"""The losses of one forward pass and their gradients (Eqs. 13 and 15, and distillation)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from omgsr import losses
+from omgsr import distillation, lora, losses
 from omgsr.augment import augment
 from omgsr.datasets import Batch
 from omgsr.discriminator import Discriminator
@@ -32,13 +32,14 @@ class Objective:
     features: Features
     discriminator: Discriminator
     settings: Settings
-    perceptual: losses.Perceptual | None = None
-    """The network of the loss `lpips`."""
+    perceptual: Mapping[str, losses.Perceptual] = field(default_factory=dict)
+    """The networks of the losses `lpips` and `ssim`."""
 
     def backward(
         self, batch: Batch, rngs: list[torch.Generator], share: float, measure: bool = False
     ) -> tuple[Terms, Terms]:
-        """Adds `share` of the gradients of L_G to the adapters and of L_D to the heads.
+        """Adds `share` of the gradients of L_G to the adapters, of L_D to the heads, if any, and of
+        the diffusion loss to the regulariser, if there is one.
 
         `rngs` are those of the pairs, one each, so that nothing depends on how pairs are batched.
         Gives every unweighted term, `generator` for their weighted sum, and if `measure`
@@ -57,6 +58,8 @@ class Objective:
                 loss = weights["gan"] * torch.stack(list(heads.values())).sum()
             (loss * share).backward()
             terms |= heads
+        if outputs.distilled is not None:
+            terms |= self._regularise(outputs.z_sr, rngs, share)
         return {n: v.detach().float() for n, v in {**terms, "generator": total}.items()}, norms
 
     def arithmetic(self) -> torch.autocast:
@@ -70,7 +73,10 @@ class Objective:
         """The generator's outputs, and the features of x_sr and x_hq that the heads judge."""
         s, x_hq = self.settings, batch.x_hq
         z_hq, z_t = self.generator.targets(x_hq, rngs)
-        x_sr, z_lq = self.generator(batch.x_lq, rngs)
+        z_lq, z_sr = self.generator.latents(batch.x_lq, rngs)
+        x_sr, distilled = self.generator.decode(z_sr), None
+        if s.losses.get("vsd", 0) > 0:
+            distilled = distillation.direction(self.generator, z_sr, rngs)
         if s.clamp:
             x_sr = x_sr.clamp(-1, 1)
         fake, pooled_sr = self._features(x_sr, rngs)
@@ -82,7 +88,7 @@ class Objective:
         outputs = losses.Outputs(
             x_sr=x_sr, x_hq=x_hq, z_lq=z_lq, z_hq=z_hq, z_t=z_t, logits=logits,
             pooled_sr=pooled_sr, pooled_hq=pooled_hq, real_label=s.real_label,
-            perceptual=self.perceptual,
+            perceptual=self.perceptual, z_sr=z_sr, distilled=distilled,
         )  # fmt: skip
         return outputs, fake, real
 
@@ -101,6 +107,14 @@ class Objective:
         """The terms of Eq. 14 from features already computed: those of x_sr need no heads."""
         judged = [self.discriminator([f.detach() for f in maps]) for maps in (fake, real)]
         return losses.discriminator_terms(judged[0], judged[1], self.settings.real_label)
+
+    def _regularise(self, z_sr: Tensor, rngs: list[torch.Generator], share: float) -> Terms:
+        """The diffusion loss of the regulariser on the generator's latents (distillation.py)."""
+        with lora.active(self.generator.backbone.denoiser, lora.REGULARISER):
+            with self.arithmetic():
+                loss = distillation.regulariser_loss(self.generator, z_sr, rngs)
+            (loss * share).backward()
+        return {"regulariser": loss}
 
     def _norms(self, terms: Mapping[str, Tensor]) -> Terms:
         adapters, norms = self.generator.adapter_parameters(), {}

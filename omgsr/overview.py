@@ -11,7 +11,7 @@ import pandas as pd
 from omgsr import figures, page, quoted, timestep_figure
 from omgsr.composite import AVERAGE
 from omgsr.page import Block, Cell
-from omgsr.tables import DASH, Table
+from omgsr.tables import DASH, Table, grid, label
 
 
 def timestep(curve: pd.DataFrame, found: Mapping[str, Any], images: pd.DataFrame) -> Block:
@@ -31,7 +31,7 @@ def scores(table: Table, intervals: pd.DataFrame) -> Block:
     known = intervals.set_index(["run", "benchmark", "metric"])
     rows = []
     for line in table.lines:
-        cells = [Cell(text=line.benchmark), Cell(text=f"{line.traits.name} {line.traits.arrow}")]
+        cells = [Cell(text=line.benchmark), Cell(text=label(line.traits))]
         for run, value, text, mark in zip(
             table.runs, line.values, line.texts, line.marks, strict=True
         ):
@@ -52,16 +52,32 @@ def scores(table: Table, intervals: pd.DataFrame) -> Block:
     )
 
 
+def paper(found: Sequence[Table]) -> Block:
+    """Our runs in the form of the paper's tables, beside what the paper prints."""
+    shown = []
+    for table in found:
+        laid = grid(table)
+        rows = [
+            [Cell(text=cell.text, mark=cell.mark, order=cell.value) for cell in row]
+            for block in laid.blocks
+            for row in block
+        ]
+        shown.append(
+            page.Table(
+                head=laid.head, rows=rows, names=2, caption=table.title, notes=table.notes
+            )
+        )
+    none = "None of the paper's tables is about these runs and benchmarks."
+    return Block(id="paper", title="The paper's tables", text="" if shown else none, tables=shown)
+
+
 def differences(frame: pd.DataFrame, reference: str) -> Block:
     """Every run against one, image by image."""
     head = ["run", "benchmark", "metric", f"minus {reference}", "low", "high", "won", "lost"]
     rows = [
         [Cell(text=one.run), Cell(text=one.benchmark), Cell(text=one.metric)]
-        + [
-            Cell(text=f"{value:+.4f}", order=value)
-            for value in (one.difference, one.low, one.high)
-        ]
-        + [Cell(text=str(count), order=count) for count in (one.won, one.lost)]
+        + [_number(value, "+.4f") for value in (one.difference, one.low, one.high)]
+        + [_number(count, ".0f") for count in (one.won, one.lost)]
         for one in frame.itertuples(index=False)
     ]
     return Block(
@@ -69,7 +85,7 @@ def differences(frame: pd.DataFrame, reference: str) -> Block:
         title=f"Against {reference}",
         text="Mean difference over the same images with its 95 % interval, and the number of "
         "images on which each of the two is better. An interval without zero is a difference "
-        "that this benchmark can tell.",
+        "that this benchmark can tell. A metric of whole sets has neither interval nor wins.",
         tables=[page.Table(head=head, rows=rows, names=3)],
     )
 
@@ -88,11 +104,7 @@ def composites(
     for run in dict.fromkeys(frame["run"]):
         values = [None if pd.isna(v) else float(v) for v in wide.loc[run, names]]
         cells = [
-            Cell(
-                text=DASH if value is None else f"{value:.4f}",
-                order=value,
-                mark="best" if name == AVERAGE and value == best else "",
-            )
+            _number(value, ".4f", "best" if name == AVERAGE and value == best else "")
             for name, value in zip(names, values, strict=True)
         ]
         rows.append([Cell(text=run), Cell(text=str(timesteps[run]), order=timesteps[run]), *cells])
@@ -124,10 +136,50 @@ def losses(histories: Mapping[str, pd.DataFrame]) -> Block:
     return Block(id="training", title="Training", plots=plots)
 
 
-def evidence(**told: Any) -> Block:
-    """How the numbers were made: settings, run cards, evaluation contract, environment."""
+def evidence(contract: Sequence[Mapping[str, Any]], **told: Any) -> Block:
+    """How the numbers were made: the contract a metric, then settings, run cards, environment."""
     texts = {
         name.replace("_", " "): json.dumps(value, indent=2, ensure_ascii=False, default=str)
         for name, value in told.items()
     }
-    return Block(id="how", title="How these numbers were made", texts=texts)
+    texts = {"evaluation contract": json.dumps(contract, indent=2, ensure_ascii=False), **texts}
+    title = "How these numbers were made"
+    return Block(id="how", title=title, tables=[_contract(one) for one in contract], texts=texts)
+
+
+def _contract(told: Mapping[str, Any]) -> page.Table:
+    """A row a metric, a column for whatever is told of it; what is told of all of them below."""
+    metrics = told["metrics"]
+    names = [n for n in dict.fromkeys(n for one in metrics.values() for n in one) if n != "name"]
+    rows = [
+        [Cell(text=metric), *(Cell(text=_plain(one.get(name))) for name in names)]
+        for metric, one in metrics.items()
+    ]
+    common = {k: v for k, v in told.items() if k not in ("metrics", "runs", "unavailable", "notes")}
+    return page.Table(
+        head=["metric", *(name.replace("_", " ") for name in names)],
+        rows=rows,
+        caption=f"Scores of {', '.join(told['runs'])}",
+        notes=[_plain(common), *told["unavailable"].values()],
+    )
+
+
+def _plain(value: Any) -> str:
+    """A value of JSON as a reader wants it; of a file's hash its first twelve digits."""
+    if isinstance(value, Mapping):
+        found = {name.replace("_", " "): _plain(one) for name, one in value.items()}
+        if "sha256" in found:
+            return f"{found.get('file', '')} (sha256 {found['sha256'][:12]}…)"
+        return ", ".join(f"{name}: {one}" for name, one in found.items()) or DASH
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or DASH
+    if value is None or isinstance(value, bool):
+        return {None: DASH, True: "yes", False: "no"}[value]
+    return str(value)
+
+
+def _number(value: Any, form: str, mark: str = "") -> Cell:
+    """A cell that is sorted by its number; a dash where there is none."""
+    if pd.isna(value):
+        return Cell(text=DASH)
+    return Cell(text=format(float(value), form), mark=mark, order=float(value))

@@ -41,6 +41,8 @@ class Table:
     names: int = 1
     """Columns from the left that hold names."""
     caption: str = ""
+    notes: Sequence[str] = ()
+    """Sentences below it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,8 +38,8 @@ class Plan:
 
     folder: str
     """Where the LQ images belong, as their paths in the manifest shall begin."""
-    preset: Preset
-    """Degradation."""
+    preset: Preset | None
+    """Degradation; null where LQ images exist, which are then cropped."""
     scale: int
     """HQ side over LQ side."""
     seed: int
@@ -58,14 +58,14 @@ Job = tuple[Plan, Row]
 
 
 def plans(config: Config, folder: str) -> dict[str, Plan | None]:
-    """How each set of a configuration is made, below `folder`; None where LQ images exist."""
+    """How each set of a configuration is made, below `folder`; None where nothing is to be done."""
     data = config.data
 
-    def plan(name: str, preset: str, crop: int | None, random: int, paired: bool) -> Plan:
+    def plan(name: str, preset: str | None, crop: int | None, random: int, paired: bool) -> Plan:
         return Plan(
             skip_small=name == "train" and data.too_small == "skip",
             folder=f"{folder}/{name}/lq",
-            preset=config.degradation[preset],
+            preset=config.degradation[preset] if preset else None,
             scale=data.scale,
             seed=config.seed,
             crop=crop,
@@ -77,8 +77,8 @@ def plans(config: Config, folder: str) -> dict[str, Plan | None]:
         "train": plan("train", data.degradation, data.crop, data.crops_per_image, True)
     }
     for name, one in config.benchmarks.items():
-        preset = one.degradation
-        made[name] = plan(name, preset, one.crop, 0, one.paired) if preset else None
+        todo = one.degradation or one.crop
+        made[name] = plan(name, one.degradation, one.crop, 0, one.paired) if todo else None
     return made
 
 
@@ -96,12 +96,13 @@ def make(
 
 
 def make_one(plan: Plan, row: Row, work: Path) -> list[Row]:
-    """The pairs of one HQ image; a row that has its LQ already is left as it is.
+    """The pairs of one HQ image; of a row that has its LQ already, the centre of both.
 
     Where all PNGs exist, only the header of the HQ is read.
     """
     if row.lq:
-        return [row]
+        whole = plan.preset is not None or plan.crop is None
+        return [row if whole else _centre(plan, row, work)]
     size = manifest.hq_size(row)
     if plan.skip_small and plan.crop is not None and min(size) < plan.crop:
         return []
@@ -112,6 +113,24 @@ def make_one(plan: Plan, row: Row, work: Path) -> list[Row]:
     return pairs
 
 
+def _centre(plan: Plan, row: Row, work: Path) -> Row:
+    """A pair whose LQ exists, cropped at its centre; the LQ is written, the HQ is `scale` times."""
+    crop = plan.crop or 0
+    (height, width), side = images.read_size(row.lq), crop // plan.scale
+    if min(height, width) < side:
+        what = f"the crop of {crop} pixels of the HQ needs of the LQ"
+        raise PairError(_too_small(row.lq, (height, width), side, what))
+    top, left = (height - side) // 2, (width - side) // 2
+    lq = f"{plan.folder}/{row.name}.png"
+    if not (work / lq).exists():
+        pixels = images.read_rgb(row.lq)[top : top + side, left : left + side]
+        images.write_png(work / lq, pixels)
+    if not row.hq:
+        return replace(row, lq=lq)
+    top, left = top * plan.scale, left * plan.scale
+    return replace(row, lq=lq, top=top, left=left, height=crop, width=crop)
+
+
 def _pair(plan: Plan, row: Row, name: str, box: Box) -> Row:
     top, left, height, width = box
     pair = replace(row, name=name, top=top, left=left, height=height, width=width)
@@ -120,6 +139,7 @@ def _pair(plan: Plan, row: Row, name: str, box: Box) -> Row:
 
 def _degrade(plan: Plan, row: Row, size: tuple[int, int], pairs: list[Row], work: Path) -> None:
     """Writes the LQ images of these pairs of one HQ image."""
+    assert plan.preset is not None, "rows without an LQ have a degradation"
     hq = manifest.load_whole_hq(row)
     if hq.shape[:2] != size:
         raise PairError(
@@ -141,10 +161,10 @@ def boxes(plan: Plan, row: Row, size: tuple[int, int]) -> list[tuple[str, Box]]:
     if plan.crop is None:
         height, width = (side // plan.scale * plan.scale for side in size)
         if not height or not width:
-            raise PairError(_too_small(row, size, plan.scale, "one pixel of the LQ"))
+            raise PairError(_too_small(row.hq, size, plan.scale, "one pixel of the LQ"))
         return [(row.name, (0, 0, height, width))]
     if min(size) < plan.crop:
-        raise PairError(_too_small(row, size, plan.crop, "the crop"))
+        raise PairError(_too_small(row.hq, size, plan.crop, "the crop"))
     room = (size[0] - plan.crop, size[1] - plan.crop)
     corners = _random_corners(plan, row, room) if plan.random else _grid_corners(plan.crop, size)
     return [
@@ -165,8 +185,8 @@ def fingerprint(jobs: Sequence[Job]) -> str:
     for package in (cv2, np, PIL, torch):
         code.update(f"{package.__name__} {package.__version__}".encode())
     for plan, row in jobs:
-        stat = os.stat(row.hq) if row.hq and os.path.exists(row.hq) else None
-        code.update(f"{plan}{row}{stat and (stat.st_size, stat.st_mtime_ns)}".encode())
+        stats = [os.stat(path) for path in (row.hq, row.lq) if path and os.path.exists(path)]
+        code.update(f"{plan}{row}{[(s.st_size, s.st_mtime_ns) for s in stats]}".encode())
     return code.hexdigest()[:16]
 
 
@@ -183,9 +203,9 @@ def _grid_corners(crop: int, size: tuple[int, int]) -> list[tuple[int, int]]:
     return [(top, left) for top in tops for left in lefts]
 
 
-def _too_small(row: Row, size: tuple[int, int], side: int, what: str) -> str:
+def _too_small(path: str, size: tuple[int, int], side: int, what: str) -> str:
     return (
-        f"{row.hq}: {size[0]} x {size[1]} pixels, smaller than {what} ({side} x {side}); take the "
+        f"{path}: {size[0]} x {size[1]} pixels, smaller than {what} ({side} x {side}); take the "
         "image out of the set, lower the crop in configs/<profile>.yaml or, for the training set, "
         "set data.too_small: skip (`omgsr data` counts them beforehand)"
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from omgsr.context import Context
+from omgsr.parallel import side_by_side
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {
@@ -45,7 +46,7 @@ class Part:
             self.notes.append(f"{name}: weights too large for {precision}, kept in fp32")
             self.precision = "fp32"
         self.dtype: torch.dtype | None = None
-        if self._device.type == "cuda":  # its tensor cores take this layout without a copy
+        if self._device.type != "mps":  # the layout that convolutions take without a copy
             self.modules.to(memory_format=torch.channels_last)
         self.reset()
 
@@ -53,14 +54,18 @@ class Part:
         """Back to the precision asked for, before the next images."""
         self._cast(DTYPES[self.precision])
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Images or latents in fp32 or whole numbers, anywhere => fp32 on the network's device."""
+    def __call__(self, x: Tensor, workers: int | None = None) -> Tensor:
+        """Images or latents in fp32 or whole numbers, anywhere => fp32 on the network's device.
+
+        With `workers`, each image is computed on one core, so many of them side by side.
+        """
         x = unit(x.to(self._device))
-        result = self._run(x)
-        if self.dtype != torch.float32 and not result.isfinite().all():
+        result = self._run(x, workers)
+        bad = ~result.isfinite().flatten(1).all(1)
+        if self.dtype != torch.float32 and bad.any():
             self.notes.append(f"{self.name}: overflow in {self.precision}, computed in fp32")
             self._cast(torch.float32)
-            result = self._run(x)
+            result[bad] = self._run(x[bad], workers)
         if not result.isfinite().all():
             raise NonFiniteImage(
                 f"the {self.name} gives infinities or NaN in fp32; check its weights and adapters"
@@ -71,8 +76,14 @@ class Part:
     def _device(self) -> torch.device:
         return next(self.modules.parameters()).device
 
-    def _run(self, x: Tensor) -> Tensor:
+    def _run(self, x: Tensor, workers: int | None) -> Tensor:
         self.context.begin()
+        if workers is None:
+            return self._compute(x)
+        return torch.cat(side_by_side(self._compute, x.split(1), workers))
+
+    @torch.inference_mode()  # each thread has a mode of its own
+    def _compute(self, x: Tensor) -> Tensor:
         return self.function(x.to(self.dtype)).float()
 
     def _fits(self, dtype: torch.dtype) -> bool:

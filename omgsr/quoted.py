@@ -12,7 +12,9 @@ from importlib.resources import files
 
 import pandas as pd
 
-BENCHMARKS = ("realsr", "drealsr", "reallq250", "reallr200")
+IMAGES = {"realsr": 100, "drealsr": 93, "reallq250": 250, "reallr200": 200}
+"""The paper's benchmarks by the names that ours must have to stand beside them => their images."""
+BENCHMARKS = tuple(IMAGES)
 METHODS = {
     "realesrgan": "RealESRGAN",
     "stablesr-200": "StableSR-s200",
@@ -26,6 +28,9 @@ METHODS = {
     "omgsr-s": "OMGSR-S-s1",
 }
 """Methods of Table 3 as the paper names them; -s is the number of diffusion steps."""
+NAMES = "The paper also prints RealLR250 for RealLQ250 and RealLQ200 for RealLR200."
+ABSENT = {5: "Table 5, reallr200, t = 1: the value of clipiqa is missing in our text of the paper."}
+"""Values that a table should have and has not."""
 
 
 def figure_4() -> pd.DataFrame:
@@ -46,3 +51,16 @@ def table(number: int) -> pd.DataFrame:
     frame = pd.read_csv(io.StringIO(text), keep_default_na=False)
     own = frame[frame["table"] == number].drop(columns="table")
     return own.reset_index(drop=True)
+
+
+def notes(number: int, benchmarks: tuple[str, ...] = BENCHMARKS) -> list[str]:
+    """What is known to be wrong or missing in a table, as far as these benchmarks go."""
+    odd = table(number).query("note != '' and benchmark in @benchmarks")
+    found = [
+        f"Table {number}, {METHODS.get(one.run, one.run)}, {one.benchmark}, {one.metric} "
+        f"{one.value}: {one.note}."
+        for one in odd.itertuples(index=False)
+    ]
+    absent = [ABSENT[number]] if number in ABSENT and "reallr200" in benchmarks else []
+    names = [NAMES] if {"reallq250", "reallr200"} & set(benchmarks) else []
+    return [*found, *absent, *names]

@@ -46,11 +46,16 @@ class OneStep:
         seed: int = 0,
         memory: float | None = None,
         view: View = "image",
+        workers: int | None = None,
     ) -> None:
         """`tile` and `overlap` are pixels of the result: by default the side of which memory takes
         four, and a quarter of it. `memory` is in GiB, by default 0.6 of what is free.
 
         Where a side of the result is below `process_size`, it is restored larger and reduced.
+        With `workers`, a CPU computes small images one on each core, so many of them side by side:
+        the images of a batch then take less time, an image alone takes more, and the result of an
+        image does not depend on its batch to the last bit.
+
         `view: tile` shows the denoiser nothing but the tile, as tiled diffusion does. Another
         `dtype` than fp32 casts the generator's weights. Merge its adapters before
         (omgsr.inference.merge): the pictures are the same and take less time.
@@ -62,7 +67,8 @@ class OneStep:
         """What a user should know: overflows, memory that ran out."""
         self.tile_used: int | None = None
         """Side of the tiles of the last images; None if there were none."""
-        self._chain = Chain(generator, dtype, view, self.notes)
+        on_cpu = generator.backbone.shift.device.type == "cpu"
+        self._chain = Chain(generator, dtype, view, self.notes, workers if on_cpu else None)
         self._device, self._multiple = self._chain.device, generator.backbone.multiple
         self._pixel = budget.bytes_per_pixel(generator.backbone.vae.config, DTYPES[dtype])
         free = budget.SHARE * budget.free(self._device)

@@ -93,6 +93,18 @@ class NoiseSchedule:
             return signal * z_t - noise * output
         return z_t - noise * output
 
+    def target(self, z: Tensor, eps: Tensor, t: int) -> Tensor:
+        """What the denoiser is trained to give for add_noise(z, eps, t) (Eqs. 2 and 17).
+
+        epsilon: eps,   v_prediction: signal * eps - noise * z,   flow: eps - z
+        """
+        signal, noise = self.coefficients(t)
+        if self.prediction == "epsilon":
+            return eps
+        if self.prediction == "v_prediction":
+            return signal * eps - noise * z
+        return eps - z
+
     def snr(self) -> Tensor:
         """signal^2 / noise^2 at t = 1..last, (last,): Eqs. 3 and 18 without E[z_H^2]."""
         first = self.index(1)

@@ -1,32 +1,33 @@
-"""Scores of restored images: PyIQA metrics per image and mean, as long rows.
+"""Scores of restored images: PyIQA metrics per image, mean and whole set, as long rows.
 
-An image is decoded once for all metrics, and images of one shape go through a metric together.
+Every image is decoded once for all metrics and scored alone, by one thread: its scores depend
+neither on how many threads there are nor on the images beside it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omgsr import manifest
+from omgsr import frechet, manifest
 from omgsr.images import read_rgb
 from omgsr.metrics import MIN_SIDE, Metric
 from omgsr.parallel import threaded_map
 
 COLUMNS = ("benchmark", "image", "metric", "value")
-"""Columns of a run's scores.csv; a row with an empty image is a mean."""
-PIXELS_TOGETHER = 2**21
-"""Pixels a batch at most: eight images of 512 x 512."""
+"""Columns of a run's scores.csv; a row with an empty image is a mean or a score of the set."""
+Features = NDArray[np.float32]
 
 
 class ScoringError(ValueError):
@@ -53,6 +54,12 @@ class Scored:
     """Score by metric; a metric that gave none is absent."""
     notes: tuple[str, ...] = ()
     """Why a metric gave none."""
+    features: dict[str, Features] = field(default_factory=dict, compare=False)
+    """By metric of whole sets, what it keeps of the image: (D,)."""
+
+
+Keep = Callable[[str, Callable[[], Scored]], Scored]
+"""(name, computation) => the scores: kept ones, or those of the computation, which are kept."""
 
 
 def pair(rows: Sequence[manifest.Row], folder: Path) -> list[Item]:
@@ -74,92 +81,146 @@ def pair(rows: Sequence[manifest.Row], folder: Path) -> list[Item]:
 
 
 def score(
-    metrics: Sequence[Metric], items: Sequence[Item], crop_border: int = 0
+    metrics: Sequence[Metric],
+    items: Sequence[Item],
+    crop_border: int = 0,
+    keep: Keep | None = None,
+    workers: int | None = None,
 ) -> Iterator[Scored]:
     """Yields the scores of every image, in the order of `items`.
 
     Full-reference metrics are computed where the row names an HQ. `crop_border` pixels are left
-    out at every edge. An image too small for a metric, or a score that is not finite, is a note.
-
-    Batches are decoded and scored on all cores at once, by threads: the metrics release Python's
-    lock and most of them use one core, and every model is in memory once.
+    out at every edge, but not for metrics of whole sets, which keep features of the whole image.
+    An image too small for a metric, or a score that is not finite, is a note.
     """
-    one = partial(_score_group, metrics, crop_border)
-    workers = len(os.sched_getaffinity(0))
-    for scored in threaded_map(one, _batches(items), workers=workers):
-        yield from scored
+    one = partial(_score_one, metrics, crop_border)
+    yield from _spread(one, items, keep, metrics, workers)
 
 
-def records(benchmark: str, scored: Iterable[Scored]) -> list[dict[str, str | float]]:
-    """Rows of scores.csv: every image, then the mean of each metric with an empty image."""
+def describe(
+    metrics: Sequence[Metric],
+    items: Sequence[Item],
+    keep: Keep | None = None,
+    workers: int | None = None,
+) -> Iterator[Scored]:
+    """Yields what metrics of whole sets keep of the HQ of every item: a reference set."""
+    one = partial(_describe_one, [m for m in metrics if m.traits.whole_set])
+    yield from _spread(one, items, keep, metrics, workers)
+
+
+def whole_set(metric: Metric, scored: Sequence[Scored], reference: Sequence[Scored]) -> float:
+    """The score of a set against its reference; ScoringError where there are too few images."""
+    ours, theirs = (
+        [one.features[metric.name] for one in found if metric.name in one.features]
+        for found in (scored, reference)
+    )
+    if min(len(ours), len(theirs)) < frechet.LEAST:
+        raise ScoringError(
+            f"{metric.name}: compares {frechet.LEAST} or more images with as many of a reference, "
+            f"got {len(ours)} and {len(theirs)}; score.reference names a folder for this benchmark"
+        )
+    return frechet.distance(np.stack(ours), np.stack(theirs))
+
+
+def records(
+    benchmark: str, scored: Iterable[Scored], sets: Mapping[str, float] | None = None
+) -> list[dict[str, str | float]]:
+    """Rows of scores.csv: every image, then with an empty image each metric's mean.
+
+    `sets` are scores of the whole set by metric, which have no other row.
+    """
     scored = list(scored)
     rows = [(s.name, metric, value) for s in scored for metric, value in s.values.items()]
     for metric in dict.fromkeys(metric for _, metric, _ in rows):
         rows.append(("", metric, fmean(s.values[metric] for s in scored if metric in s.values)))
+    rows += [("", metric, value) for metric, value in (sets or {}).items()]
     # Six decimals are more than PyIQA's float32 holds, and the same on every machine.
     return [dict(zip(COLUMNS, (benchmark, n, m, round(v, 6)), strict=True)) for n, m, v in rows]
 
 
-def _score_group(
-    metrics: Sequence[Metric], crop_border: int, group: Sequence[Item]
-) -> list[Scored]:
-    loaded = [_load(item, crop_border) for item in group]
-    found: list[Scored] = []
-    # The order is kept: neighbours of one shape are a batch.
-    pairs = zip(group, loaded, strict=True)
-    for _, same in groupby(pairs, key=lambda pair: pair[1][0].shape):
-        together = list(same)
-        names = [item.row.name for item, _ in together]
-        found += _score_batch(metrics, names, [images for _, images in together])
-    return found
-
-
-def _score_batch(
+def _spread(
+    one: Callable[[Item], Scored],
+    items: Sequence[Item],
+    keep: Keep | None,
     metrics: Sequence[Metric],
-    names: Sequence[str],
-    loaded: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]],
-) -> list[Scored]:
-    sr = _stack([images[0] for images in loaded])
-    references = [images[1] for images in loaded if images[1] is not None]
-    hq = _stack(references) if references else None
-    values: list[dict[str, float]] = [{} for _ in names]
-    notes: list[list[str]] = [[] for _ in names]
+    workers: int | None,
+) -> Iterator[Scored]:
+    """`one` of every item on all cores, by threads: most metrics use one core and no lock.
+
+    Before a GPU two threads are enough: one decodes while the other computes.
+    """
+    gpu = any(_on_gpu(metric) for metric in metrics)
+    workers = workers or (2 if gpu else len(os.sched_getaffinity(0)))
+
+    def job(item: Item) -> Scored:
+        torch.set_num_threads(1)  # of this thread: sums do not depend on how many there are
+        return keep(item.row.name, lambda: one(item)) if keep else one(item)
+
+    with _deterministic():
+        yield from threaded_map(job, items, workers=workers)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """One thread an operation, and cuDNN as PyIQA sets it, which is no setting of one thread."""
+    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield
+    finally:
+        torch.set_num_threads(torch_threads)
+        cv2.setNumThreads(cv2_threads)
+
+
+def _on_gpu(metric: Metric) -> bool:
+    model = metric.model
+    return isinstance(model, torch.nn.Module) and any(p.is_cuda for p in model.parameters())
+
+
+def _score_one(metrics: Sequence[Metric], crop_border: int, item: Item) -> Scored:
+    whole, reference = _load(item, crop_border)
+    inner = slice(crop_border, -crop_border or None)
+    sr = _tensor(whole[inner, inner])
+    hq = None if reference is None else _tensor(reference[inner, inner])
+    values, notes, features = {}, [], {}
     for metric in metrics:
-        if metric.traits.full_reference and hq is None:
-            continue
-        for index, (value, note) in enumerate(_apply(metric, names, sr, hq)):
+        if metric.traits.whole_set:
+            features[metric.name] = metric.features(whole)
+        elif hq is not None or not metric.traits.full_reference:
+            value, note = _apply(metric, item.row.name, sr, hq)
             if note:
-                notes[index].append(note)
+                notes.append(note)
             else:
-                values[index][metric.name] = value
-    parts = zip(names, values, notes, strict=True)
-    return [Scored(name=name, values=v, notes=tuple(n)) for name, v, n in parts]
+                values[metric.name] = value
+    return Scored(name=item.row.name, values=values, notes=tuple(notes), features=features)
 
 
-def _apply(
-    metric: Metric, names: Sequence[str], sr: Tensor, hq: Tensor | None
-) -> list[tuple[float, str]]:
-    """(score, note) of each image; a note says why there is no score."""
+def _describe_one(metrics: Sequence[Metric], item: Item) -> Scored:
+    image = manifest.load_hq(item.row)
+    features = {metric.name: metric.features(image) for metric in metrics}
+    return Scored(name=item.row.name, values={}, features=features)
+
+
+def _apply(metric: Metric, name: str, sr: Tensor, hq: Tensor | None) -> tuple[float, str]:
+    """(score, note); a note says why there is no score."""
     height, width = sr.shape[-2:]
     least = MIN_SIDE.get(metric.name, 1)
     if min(height, width) < least:
         reason = f"is {width} x {height}, which is under the {least} pixels that it needs"
-        return [(float("nan"), f"{metric.name}: {name} {reason}") for name in names]
+        return float("nan"), f"{metric.name}: {name} {reason}"
     try:
-        scores = metric(sr, hq).tolist()
+        value = float(metric(sr, hq))
     except (AssertionError, RuntimeError, ValueError, IndexError) as error:
         raise ScoringError(
-            f"{metric.name}: PyIQA failed on {_some(names)} ({width} x {height}): {error}"
+            f"{metric.name}: PyIQA failed on {name} ({width} x {height}): {error}"
         ) from error
-    unusable = f"{metric.name}: PyIQA gave no finite score for "
-    return [
-        (value, "" if np.isfinite(value) else unusable + name)
-        for value, name in zip(scores, names, strict=True)
-    ]
+    note = "" if np.isfinite(value) else f"{metric.name}: PyIQA gave no finite score for {name}"
+    return value, note
 
 
 def _load(item: Item, crop_border: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """SR and HQ (H, W, 3) without their borders; sizes that differ are refused."""
+    """SR and HQ (H, W, 3); sizes that differ are refused, and a border that leaves nothing."""
     sr = read_rgb(item.sr)
     hq = manifest.load_hq(item.row) if item.row.hq else None
     if hq is not None and hq.shape != sr.shape:
@@ -172,35 +233,12 @@ def _load(item: Item, crop_border: int) -> tuple[NDArray[np.uint8], NDArray[np.u
             f"{item.sr}: nothing is left of {sr.shape[1]} x {sr.shape[0]} after a crop_border "
             f"of {crop_border}; lower score.crop_border"
         )
-    inner = slice(crop_border, -crop_border or None)
-    return sr[inner, inner], None if hq is None else hq[inner, inner]
+    return sr, hq
 
 
-def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Neighbours in groups of PIXELS_TOGETHER at most, by the sizes in the files' headers."""
-    group: list[Item] = []
-    pixels = 0
-    for item in items:
-        size = _pixels(item.sr)
-        if group and pixels + size > PIXELS_TOGETHER:
-            yield group
-            group, pixels = [], 0
-        group.append(item)
-        pixels += size
-    if group:
-        yield group
-
-
-def _pixels(path: Path) -> int:
-    """Pixels of a PNG from its header: width and height are bytes 16 to 23."""
-    with open(path, "rb") as handle:
-        header = handle.read(24)
-    return int.from_bytes(header[16:20]) * int.from_bytes(header[20:24])
-
-
-def _stack(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """uint8 (H, W, 3) each => float32 (B, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().float() / 255
+def _tensor(image: NDArray[np.uint8]) -> Tensor:
+    """uint8 (H, W, 3) => float32 (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(image).permute(2, 0, 1)[None].contiguous().float() / 255
 
 
 def _some(names: Sequence[str]) -> str:

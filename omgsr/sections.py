@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Annotated, Literal, NamedTuple
 
 from omgsr._build import OneOf, Range
 from omgsr._pyiqa import metric_table
@@ -14,7 +15,7 @@ Positive = Annotated[float, Range(0, above=True)]
 Weight = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 Timestep = Literal["auto"] | Annotated[int, Range(1, 999)]
-Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "l1"]
+Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "ssim", "l1", "l2", "vsd"]
 MetricName = Annotated[str, OneOf("metric", metric_table)]
 
 
@@ -28,6 +29,22 @@ class Variant:
     def __post_init__(self) -> None:
         if not any(self.losses.values()):
             raise ValueError("a variant needs a loss with a weight above 0")
+
+
+class Run(NamedTuple):
+    """One training of a sweep or an ablation."""
+
+    variant: str
+    """Name of its losses."""
+    t: str
+    """`auto` or a number, as in sweep.timesteps."""
+    seed: int
+    """Of its fresh weights, order and noise."""
+
+    @property
+    def name(self) -> str:
+        """Its folder below runs/, and what DVC calls its stages: <stage>@<name>."""
+        return f"{self.variant}-{self.t}-{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +61,56 @@ class Sweep:
     """Names out of `methods`; may be empty."""
 
     def __post_init__(self) -> None:
-        for name, least in (("variants", 1), ("timesteps", 1), ("seeds", 1), ("methods", 0)):
-            values = getattr(self, name)
-            if len(values) < least or len(set(values)) < len(values):
-                some = "at least one, " if least else ""
-                raise ValueError(f"{name}: got {list(values)}, allowed: {some}each of them once")
+        _check_axes(self, methods=0)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Every run, in the order of the axes."""
+        return _runs(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """A comparison of runs that one command makes: every variant at every timestep, every seed."""
+
+    title: str
+    """What is compared."""
+    variants: tuple[str, ...]
+    """Names out of `variants`."""
+    timesteps: tuple[Timestep, ...]
+    """`auto` or 1..999."""
+    seeds: tuple[Whole, ...]
+    """Seeds of training; several of them give a spread."""
+    table: Literal[1, 2, 4, 5] | None = None
+    """The paper's table that it repeats."""
+    limits: tuple[str, ...] = ()
+    """What its result does not show, a sentence each."""
+
+    def __post_init__(self) -> None:
+        _check_axes(self)
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], tuple[str | int, ...], tuple[int, ...]]:
+        """Variants, timesteps and seeds."""
+        return self.variants, self.timesteps, self.seeds
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Every run, in the order of the axes."""
+        return _runs(self)
+
+
+def _check_axes(section: Sweep | Ablation, **others: int) -> None:
+    for name, least in {"variants": 1, "timesteps": 1, "seeds": 1, **others}.items():
+        values = getattr(section, name)
+        if len(values) < least or len(set(values)) < len(values):
+            some = "at least one, " if least else ""
+            raise ValueError(f"{name}: got {list(values)}, allowed: {some}each of them once")
+
+
+def _runs(section: Sweep | Ablation) -> tuple[Run, ...]:
+    axes = section.variants, map(str, section.timesteps), section.seeds
+    return tuple(Run(*one) for one in product(*axes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,10 +313,24 @@ class Score:
     metrics: tuple[MetricName, ...]
     """PyIQA names; full-reference ones run where a benchmark is paired."""
     crop_border: Whole
-    """Pixels left out at every edge."""
+    """Pixels left out at every edge; FID sees the whole image."""
+    reference: dict[str, str] = field(default_factory=dict)
+    """By benchmark, a folder of images that FID compares with; without one it is the HQ images."""
+    composite: tuple[MetricName, ...] | None = None
+    """Metrics of the composite score (Eq. 22); null takes all."""
 
     def __post_init__(self) -> None:
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ValueError(
                 f"metrics: got {list(self.metrics)}, allowed: at least one, each of them once"
             )
+        if self.composite is not None and not set(self.composite) <= set(self.metrics):
+            raise ValueError(
+                f"composite: got {list(self.composite)}, allowed: those of metrics, "
+                f"{', '.join(self.metrics)}, or null"
+            )
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Metrics of the composite score."""
+        return self.metrics if self.composite is None else self.composite

@@ -22,10 +22,15 @@ class Folder:
 
     path: str | None
     """Absolute, or relative to the repository; null is refused until it is filled in."""
+    names: str | None = None
+    """Pattern such as '*_LR4' (shell's *, ?, [12]) of the names that are taken; null takes all. A
+    name is the path inside the folder without its suffix, with '__' for '/'."""
     first: Count | None = None
-    """Take only the first so many images in sorted order; null takes all."""
+    """Take only the first so many of these in sorted order; null takes all."""
     expected: Count | None = None
     """Number of images that are taken; any other is an error. Null takes what there is."""
+    side: Count | None = None
+    """Width and height that every image must have, pixels; null takes any."""
     resize: Count | None = None
     """Shorter side that larger images are reduced to before they are cropped, pixels, by Lanczos;
     null leaves them. The official code reduces FFHQ from 1024 to 512."""
@@ -104,7 +109,8 @@ class Benchmark:
     lq: Images | None = None
     """LQ images that exist already; null where `degradation` makes them."""
     crop: Count | None
-    """Side of the HQ crops, pixels, cut on a centred grid; null takes the whole image."""
+    """Side of the HQ crops, pixels, cut on a centred grid; with `lq` one crop from the centre of
+    LQ and HQ. Null takes the whole image."""
     degradation: str | None
     """Name out of `degradation` in params.yaml; null when `lq` is given."""
     paired: bool
@@ -114,8 +120,8 @@ class Benchmark:
         if self.lq is None and (self.hq is None or self.degradation is None):
             raise ValueError("give `lq`, or `hq` with the `degradation` that makes LQ from it")
         if self.lq is not None:
-            if self.degradation is not None or self.crop is not None:
-                raise ValueError("LQ images exist already: crop and degradation must be null")
+            if self.degradation is not None:
+                raise ValueError("LQ images exist already: degradation must be null")
             if any(part.photographs or part.dead_leaves for part in (self.lq, self.hq) if part):
                 raise ValueError("a set with `lq` takes its images from folders alone")
             if any(f.resize for part in (self.lq, self.hq) if part for f in part.folders):

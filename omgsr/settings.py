@@ -24,7 +24,7 @@ class Settings:
     accumulate: int
     """Forward passes of one optimiser step, over all processes."""
     lr: float
-    """AdamW learning rate of both networks."""
+    """AdamW learning rate of every part."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """Whether lr stays, or falls along half a cosine to zero at the last step."""
     optimiser: Name = "adamw"
@@ -34,7 +34,7 @@ class Settings:
     ema: float | None = None
     """Decay of the adapters' moving average, or None."""
     clip_grad: float | None
-    """Largest gradient norm of each network, or None."""
+    """Largest gradient norm of each part, or None."""
     precision: Precision = "fp32"
     """Arithmetic of the networks, and what frozen weights are kept in."""
     gradient_checkpointing: bool = False

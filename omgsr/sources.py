@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from omgsr import images, lists, photographs, seeding
+from omgsr import expected, images, lists, photographs, seeding
 from omgsr.config import Benchmark, Config, Folder, Images
 from omgsr.dead_leaves import dead_leaves
+from omgsr.expected import SourceError as SourceError
+from omgsr.expected import needed
 from omgsr.manifest import Row
 
 TRAIN_SIDE = 256
@@ -23,10 +26,6 @@ BENCHMARK_SIDES = (128, 256)
 Named = dict[str, tuple[Path, int]]
 """Name => (file, shorter side to reduce the image to; 0 leaves it)."""
 _ENDINGS = {"hq": ("_HR", "_x1"), "lq": ("_LR2", "_LR3", "_LR4", "_x2", "_x3", "_x4")}
-
-
-class SourceError(ValueError):
-    """A set whose images cannot be found, named or matched."""
 
 
 @dataclass(kw_only=True)
@@ -55,8 +54,8 @@ def manifests(config: Config, folder: Path, root: Path) -> Iterator[tuple[str, l
     """(set name, rows) of the training set and of every benchmark.
 
     Packaged and generated images are written as PNG into `folder`; images of folders stay where
-    they are and are listed by absolute path. Relative folders count from `root`. A count that is
-    not the expected one, and a file that is trained on and tested on, are errors.
+    they are and are listed by absolute path. Relative folders count from `root`. A count or a size
+    that is not the expected one, and a file that is trained on and tested on, are errors.
     """
     store = Store(folder=folder, root=root, seed=config.seed)
     train = _rows(_images(store, config.data.train, "train", None))
@@ -64,12 +63,12 @@ def manifests(config: Config, folder: Path, root: Path) -> Iterator[tuple[str, l
     trained = {row.hq for row in train}
     for name, benchmark in config.benchmarks.items():
         rows = _benchmark(store, name, benchmark, config.data.scale)
-        refuse_shared(trained, [path for row in rows for path in (row.hq, row.lq)], name)
+        expected.refuse_shared(trained, [path for row in rows for path in (row.hq, row.lq)], name)
         yield name, rows
 
 
 def find(folder: Folder, root: Path) -> dict[str, Path]:
-    """Name => file of every image of a folder or a list, sorted by path; the first so many of it.
+    """Name => file of the images of a folder or a list that are taken, sorted by path.
 
     A name is the path inside the folder without its suffix, with '__' for '/'. Files that would
     share a name (a.png and a.jpg) all keep their suffix (a.png, a.jpg).
@@ -77,37 +76,13 @@ def find(folder: Folder, root: Path) -> dict[str, Path]:
     if folder.path is None:
         raise SourceError("a folder's path is null; fill it in in configs/<profile>.yaml")
     base, inside = lists.files((root / Path(folder.path).expanduser()).absolute())
-    # Counted over the whole folder, so that `first` never changes the name of a file.
+    # Counted over the whole folder, so that what is taken never changes the name of a file.
     shared = Counter(_flat(path.with_suffix("")) for path in inside)
     named: dict[str, Path] = {}
-    for path in inside[: folder.first]:
+    for path in _named_like(folder, inside)[: folder.first]:
         name = _flat(path.with_suffix(""))
         _add(named, _flat(path) if shared[name] > 1 else name, base / path)
     return named
-
-
-def require_expected(folder: Folder, found: Collection[Path]) -> None:
-    """Refuses another number of images than the folder is expected to give."""
-    if folder.expected is None or len(found) == folder.expected:
-        return
-    above = len({path.parent for path in found})
-    raise SourceError(
-        f"{folder.path}: got {len(found):,} images in {above:,} folder{'s' * (above > 1)}, "
-        f"expected {folder.expected:,}; often an archive is not unpacked to the end (LSDIR has 85 "
-        "sub-folders), or the path is one folder too deep or too high (FFHQ's 00000 is one of 70 "
-        "sub-folders); correct the path, or `expected` in configs/<profile>.yaml"
-    )
-
-
-def refuse_shared(trained: Collection[str], tested: Collection[str], name: str) -> None:
-    """Refuses files that are in the training set and in the benchmark of that name."""
-    shared = sorted({path for path in tested if path and path in trained})
-    if shared:
-        more = f" and {len(shared) - 3:,} more" if len(shared) > 3 else ""
-        raise SourceError(
-            f"benchmarks.{name}: {len(shared):,} images are also in data.train: "
-            f"{', '.join(shared[:3])}{more}; take them out of one"
-        )
 
 
 def match(lq: dict[str, Path], hq: dict[str, Path], where: str) -> dict[str, tuple[Path, Path]]:
@@ -137,6 +112,7 @@ def _benchmark(store: Store, name: str, benchmark: Benchmark, scale: int) -> lis
     if not hq:
         return [Row(name=key, lq=str(path)) for key, path in lq.items()]
     pairs = match(lq, {key: path for key, (path, _) in hq.items()}, f"benchmarks.{name}")
+    expected.require_scale(pairs, scale, f"benchmarks.{name}")
     return [Row(name=key, hq=str(high), lq=str(low)) for key, (low, high) in pairs.items()]
 
 
@@ -157,11 +133,26 @@ def _images(store: Store, source: Images, name: str, scale: int | None) -> Named
     sides = dict.fromkeys(named, 0)
     for folder in source.folders:
         found = find(folder, store.root)
-        require_expected(folder, found.values())
+        expected.require_expected(folder, found.values())
+        expected.require_side(folder, found)
         for key, path in found.items():
             _add(named, key, path)
             sides[key] = folder.resize or 0
     return {key: (path, sides[key]) for key, path in named.items()}
+
+
+def _named_like(folder: Folder, inside: list[Path]) -> list[Path]:
+    """Files whose names fit the folder's pattern."""
+    if folder.names is None:
+        return inside
+    taken = [p for p in inside if fnmatchcase(_flat(p.with_suffix("")), folder.names)]
+    if not taken:
+        raise SourceError(
+            f"{folder.path}: none of its {len(inside):,} images is named like {folder.names!r}; "
+            f"one of them is {_flat(inside[0].with_suffix(''))!r}; correct the path, or `names`"
+            + needed(folder)
+        )
+    return taken
 
 
 def _photograph(name: str) -> NDArray[np.uint8]:

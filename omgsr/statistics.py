@@ -102,24 +102,40 @@ def differences(
 ) -> pd.DataFrame:
     """Every run against `reference`: run, benchmark, metric, difference, low, high, won, lost.
 
-    Raises ValueError where the reference has no scores.
+    A metric of whole sets, such as FID, has a difference and nothing else. Raises ValueError where
+    the reference has no scores.
     """
     single = scores[scores["image"] != ""].dropna(subset=["value"])
     known = {
         key: dict(zip(own["image"], own["value"], strict=True))
         for key, own in single.groupby(["run", "benchmark", "metric"], sort=False)
     }
-    if not any(run == reference for run, _, _ in known):
+    means = _of_sets(scores, known)
+    if not any(run == reference for run, _, _ in (*known, *means)):
         raise ValueError(f"no scores of {reference!r} to compare with")
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for (run, benchmark, metric), values in known.items():
         other = known.get((reference, benchmark, metric))
         if run == reference or other is None:
             continue
         d = difference(values, other, lower_better[metric], seed)
         rows.append((run, benchmark, metric, d.mean, d.low, d.high, d.won, d.lost, d.images))
+    for (run, benchmark, metric), value in means.items():
+        if run != reference and (reference, benchmark, metric) in means:
+            gap = value - means[reference, benchmark, metric]
+            rows.append((run, benchmark, metric, gap, *(None,) * 5))
     columns = ["run", "benchmark", "metric", "difference", "low", "high", "won", "lost", "images"]
-    return pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype(dict.fromkeys(columns[-3:], "Int64") | dict.fromkeys(columns[3:6], float))
+
+
+def _of_sets(
+    scores: pd.DataFrame, single: Mapping[tuple[str, str, str], object]
+) -> dict[tuple[str, str, str], float]:
+    """(run, benchmark, metric) => score, where only the whole set has one."""
+    means = scores[scores["image"] == ""].dropna(subset=["value"])
+    found = means.set_index(["run", "benchmark", "metric"])["value"].to_dict()
+    return {key: float(value) for key, value in found.items() if key not in single}
 
 
 def _means(

@@ -1,16 +1,19 @@
-"""What the runs scored, read back: long frames and the nested summary of a report."""
+"""What the runs scored, read back: long frames, the paper's tables and a nested summary."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from omgsr import files, scoring
+from omgsr import files, forms, manifest, metrics, scoring
 from omgsr.composite import AVERAGE
+from omgsr.config import Config
+from omgsr.tables import PIPELINE_ONLY, Table
 
 COLUMNS = ("run", *scoring.COLUMNS)
 """Columns of reports/scores.csv; a row with an empty image is a mean."""
@@ -37,6 +40,22 @@ def summary(scores: pd.DataFrame, composites: pd.DataFrame) -> dict[str, Any]:
         home = table[run] if benchmark == AVERAGE else table[run].setdefault(benchmark, {})
         home["composite"] = value
     return table
+
+
+def paper_tables(settings: Config, scores: pd.DataFrame) -> dict[int, Table]:
+    """Number => the paper's table with our runs in it, of those that they can stand in."""
+    steps = {run: files.read_json(Path("runs", run, "t.json"))["t"] for run in settings.run_names}
+    found = forms.tables(
+        scores,
+        [forms.Run(name=r.name, variant=r.variant, t=steps[r.name]) for r in settings.runs],
+        settings.method_names,
+        {name: one.paired for name, one in settings.benchmarks.items()},
+        {name: len(manifest.read(f"data/pairs/{name}.csv")) for name in settings.benchmarks},
+        [metrics.traits(name) for name in settings.score.metrics],
+        settings.score.compared,
+    )
+    first = (PIPELINE_ONLY,) if settings.foundation.backbone == "mini" else ()
+    return {number: replace(one, notes=(*first, *one.notes)) for number, one in found.items()}
 
 
 def _read(path: Path, run: str) -> pd.DataFrame:

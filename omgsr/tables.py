@@ -1,16 +1,15 @@
-"""Tables of scores: benchmarks and metrics down, runs across; Markdown, CSV and LaTeX (booktabs).
+"""Tables of scores: benchmarks and metrics by runs; the best value is marked, and the second best.
 
-The best value of a line is marked and so is the second best, as in the paper. Values are compared
-as they are printed, so two that look equal are marked alike.
+Values are compared as they are printed, so two that look equal are marked alike. Values that are
+quoted from the paper are ranked apart from ours.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal
 
 import pandas as pd
 
@@ -20,10 +19,14 @@ from omgsr.metrics import Traits
 DASH = "–"
 COMPOSITE = Traits(name="composite", lower_better=False, full_reference=False)
 """The composite score as a line of the table."""
+DIGITS = {"psnr": 2, "fid": 2}
+"""Decimals of a metric; all others have four, as in the paper."""
 PIPELINE_ONLY = (
-    "Profile mini: these numbers show that the pipeline works, on a small model and a handful of "
-    "images. They say nothing about the paper's results."
+    "Model mini: these numbers show that the pipeline works, with a small model that was trained "
+    "for minutes. They say nothing about the paper's results."
 )
+Known = Mapping[tuple[str, str, str], float | None]
+"""(run, benchmark, metric) => value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,23 +37,34 @@ class Line:
     traits: Traits
     values: tuple[float | None, ...]
     """A value a run, None where there is none."""
+    quoted: int = 0
+    """The last so many values are the paper's."""
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The values as printed: two decimals from 10 upwards, else four; a dash for None."""
-        known = [value for value in self.values if value is not None]
-        digits = 2 if known and max(map(abs, known)) >= 10 else 4
+        """The values as printed, to the decimals of their metric; a dash for None."""
+        digits = DIGITS.get(self.traits.name, 4)
         return tuple(DASH if value is None else f"{value:.{digits}f}" for value in self.values)
 
     @property
+    def has_values(self) -> bool:
+        """Whether any run has one."""
+        return any(value is not None for value in self.values)
+
+    @property
     def marks(self) -> tuple[str, ...]:
-        """'best', 'second' or '' for each run; nothing is marked where all are equal."""
-        numbers = sorted({float(text) for text in self.texts if text != DASH})
+        """'best', 'second' or '' for each run, ours and quoted ones apart."""
+        cut = len(self.values) - self.quoted
+        return (*self._ranked(self.texts[:cut]), *self._ranked(self.texts[cut:]))
+
+    def _ranked(self, texts: Sequence[str]) -> list[str]:
+        """Marks of texts that are compared; none where all are equal."""
+        numbers = sorted({float(text) for text in texts if text != DASH})
         ranked = numbers if self.traits.lower_better else numbers[::-1]
         if len(ranked) < 2:
-            return ("",) * len(self.values)
+            return [""] * len(texts)
         places = {ranked[0]: "best", ranked[1]: "second"}
-        return tuple("" if t == DASH else places.get(float(t), "") for t in self.texts)
+        return ["" if text == DASH else places.get(float(text), "") for text in texts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +72,34 @@ class Table:
     """Scores of several runs."""
 
     runs: tuple[str, ...]
+    """What the values of each line are of."""
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()
     """Sentences that belong below it."""
+    title: str = ""
+    """What stands above it."""
+    down: Literal["metrics", "runs"] = "metrics"
+    """What its rows are; the others are its columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What stands in one place of a table."""
+
+    text: str
+    mark: str = ""
+    """best, second or nothing."""
+    value: float | None = None
+    """The number itself, not rounded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table laid out; its first two columns are names."""
+
+    head: tuple[str, ...]
+    blocks: tuple[tuple[tuple[Cell, ...], ...], ...]
+    """The rows of each benchmark."""
 
 
 def score_table(
@@ -73,105 +112,81 @@ def score_table(
 ) -> Table:
     """The table of all runs from the long frames of scores and composites.
 
-    `benchmarks` tells of each whether it is paired: full-reference metrics have a line there only.
-    Composite lines are left out where no run has one.
+    `benchmarks` tells of each whether it is paired: metrics that need HQ images have a line there
+    only. Composite lines are left out where no run has one.
     """
-    means = scores[scores["image"] == ""]
-    known = means.set_index(["run", "benchmark", "metric"])["value"].to_dict()
+    known = means(scores, composites)
+    lines = [
+        one
+        for benchmark, paired in (*benchmarks.items(), (AVERAGE, False))
+        for one in block(known, benchmark, runs, () if benchmark == AVERAGE else metrics, paired)
+    ]
+    return Table(runs=tuple(runs), lines=tuple(lines), notes=tuple(notes))
+
+
+def means(scores: pd.DataFrame, composites: pd.DataFrame) -> Known:
+    """(run, benchmark, metric) => mean, and the composite scores by the name of COMPOSITE."""
+    own = scores[scores["image"] == ""]
+    known = own.set_index(["run", "benchmark", "metric"])["value"].to_dict()
     for run, benchmark, value in composites.itertuples(index=False):
         known[run, benchmark, COMPOSITE.name] = value
+    return {key: None if pd.isna(value) else float(value) for key, value in known.items()}
 
-    def line(benchmark: str, traits: Traits) -> Line:
-        found = [known.get((run, benchmark, traits.name)) for run in runs]
-        values = tuple(None if pd.isna(value) else float(value) for value in found)
+
+def block(
+    known: Known, benchmark: str, runs: Sequence[str], metrics: Sequence[Traits], paired: bool
+) -> list[Line]:
+    """A line for each metric that a benchmark can have, and the composite where a run has one."""
+
+    def line(traits: Traits) -> Line:
+        values = tuple(known.get((run, benchmark, traits.name)) for run in runs)
         return Line(benchmark=benchmark, traits=traits, values=values)
 
-    lines = [
-        line(benchmark, traits)
-        for benchmark, paired in benchmarks.items()
-        for traits in (*metrics, COMPOSITE)
-        if paired or not traits.full_reference
-    ]
-    lines.append(line(AVERAGE, COMPOSITE))
-    shown = [x for x in lines if x.traits is not COMPOSITE or any(v is not None for v in x.values)]
-    return Table(runs=tuple(runs), lines=tuple(shown), notes=tuple(notes))
+    last = line(COMPOSITE)
+    # FID can have a reference from elsewhere: what has a value is shown.
+    shown = [x for x in map(line, metrics) if paired or not needs_hq(x.traits) or x.has_values]
+    return [*shown, *([last] if last.has_values else [])]
 
 
-def markdown(table: Table, best: str = "**{}**", second: str = "<ins>{}</ins>") -> str:
-    """A GitHub table, aligned so that it also reads as plain text; notes below it."""
-    marks = {"best": best, "second": second, "": "{}"}
-    rows = [["Benchmark", "Metric", *(_pipe(run) for run in table.runs)]]
-    for benchmark, lines in groupby(table.lines, key=lambda line: line.benchmark):
-        for index, line in enumerate(lines):
-            first = "" if index else _pipe(benchmark)
-            cells = [marks[mark].format(t) for t, mark in zip(line.texts, line.marks, strict=True)]
-            rows.append([first, f"{line.traits.name} {line.traits.arrow}", *cells])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    text = [_aligned(row, widths) for row in [rows[0], rule, *rows[1:]]]
-    return "\n".join([*text, *(f"\n{note}" for note in table.notes)]) + "\n"
+def needs_hq(traits: Traits) -> bool:
+    """Whether a metric compares with HQ images: one by one, or, as FID does, with all of them."""
+    return traits.full_reference or traits.whole_set
 
 
-def plain_csv(table: Table) -> str:
-    """benchmark, metric, better, one column a run; unrounded, empty where there is no value."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["benchmark", "metric", "better", *table.runs])
-    for line in table.lines:
-        better = "lower" if line.traits.lower_better else "higher"
-        values = ["" if value is None else round(value, 6) for value in line.values]
-        writer.writerow([line.benchmark, line.traits.name, better, *values])
-    return text.getvalue()
+def grid(table: Table) -> Grid:
+    """The table laid out; rows of runs that have no value on a benchmark are left out."""
+    by_benchmark = groupby(table.lines, key=lambda line: line.benchmark)
+    if table.down == "metrics":
+        head = ("Benchmark", "Metric", *table.runs)
+        return Grid(head=head, blocks=tuple(_metrics_down(list(own)) for _, own in by_benchmark))
+    columns = list(dict.fromkeys(label(line.traits) for line in table.lines))
+    rows = (_runs_down(table.runs, list(own), columns) for _, own in by_benchmark)
+    return Grid(head=("Benchmark", "Run", *columns), blocks=tuple(filter(None, rows)))
 
 
-def latex(table: Table) -> str:
-    r"""A booktabs table; it needs `\usepackage{booktabs}` and nothing else."""
-    marks = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
-    head = " & ".join(["Benchmark", "Metric", *map(_escape, table.runs)]) + r" \\"
-    groups = []
-    for benchmark, lines in groupby(table.lines, key=lambda line: line.benchmark):
-        body = []
-        for index, line in enumerate(lines):
-            arrow = r"$\downarrow$" if line.traits.lower_better else r"$\uparrow$"
-            texts = [t if t != DASH else "--" for t in line.texts]
-            cells = [marks[mark].format(t) for t, mark in zip(texts, line.marks, strict=True)]
-            first = "" if index else _escape(benchmark)
-            body.append(" & ".join([first, f"{_escape(line.traits.name)} {arrow}", *cells]))
-        groups.append("\n".join(row + r" \\" for row in body))
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\begin{{tabular}}{{ll{'r' * len(table.runs)}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            "\n\\midrule\n".join(groups),
-            r"\bottomrule",
-            r"\end{tabular}",
-            rf"\caption{{{' '.join(map(_escape, table.notes))}}}",
-            r"\end{table}",
-            "",
-        ]
+def label(traits: Traits) -> str:
+    """A metric's name with its direction."""
+    return f"{traits.name} {traits.arrow}"
+
+
+def _cells(line: Line) -> list[Cell]:
+    parts = zip(line.texts, line.marks, line.values, strict=True)
+    return [Cell(text=text, mark=mark, value=value) for text, mark, value in parts]
+
+
+def _metrics_down(lines: Sequence[Line]) -> tuple[tuple[Cell, ...], ...]:
+    return tuple(
+        (Cell(text=line.benchmark), Cell(text=label(line.traits)), *_cells(line)) for line in lines
     )
 
 
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-    padded += [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-    return f"| {' | '.join(padded)} |"
-
-
-def _pipe(text: str) -> str:
-    return text.replace("|", r"\|")
-
-
-_LATEX = {c: rf"\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
-
-
-def _escape(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+def _runs_down(
+    runs: Sequence[str], lines: Sequence[Line], columns: Sequence[str]
+) -> tuple[tuple[Cell, ...], ...]:
+    by_metric = {label(line.traits): _cells(line) for line in lines}
+    rows = []
+    for index, run in enumerate(runs):
+        own = [by_metric[c][index] if c in by_metric else Cell(text=DASH) for c in columns]
+        if any(cell.value is not None for cell in own):
+            rows.append((Cell(text=lines[0].benchmark), Cell(text=run), *own))
+    return tuple(rows)

@@ -83,6 +83,12 @@ def find(power: Floats, error: Floats, snr: Floats, bootstrap: int, seed: int) -
     )
 
 
+def best(power: Floats, error: Floats, snr: Floats) -> int:
+    """t* alone, without an interval: (N,), (N,), (T,) => 1..T."""
+    _check(power, error)
+    return _argmin(power, error, snr) + 1
+
+
 def per_image(error: Floats, snr: Floats) -> Whole:
     """The best timestep of each image alone, where s_t is nearest to 1 / N_i: (N,) => (N,).
 

@@ -1,4 +1,8 @@
-"""Training of OMGSR: a GAN step for the generator's adapters, then one for the heads."""
+"""Training of OMGSR: a step of the generator's adapters and of what judges it.
+
+That is the discriminator's heads (Eq. 15), a regulariser in distillation, or nothing, as the losses
+want it.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +40,17 @@ class NonFiniteLoss(RuntimeError):
 class Trainer:
     """The trainable state and one optimiser step over it.
 
-    All processes hold the same state and move it by the same mean gradient.
+    It has parts, each with an optimiser and a gradient limit of its own: generator, heads where the
+    loss `gan` has a weight, regulariser where `vsd` has one. All processes hold the same state and
+    move it by the same mean gradient.
     """
 
     generator: Generator
     features: Features
     settings: Settings
     processes: Processes = field(default_factory=Processes)
-    perceptual: losses.Perceptual | None = None
-    """The network of the loss `lpips`."""
+    perceptual: Mapping[str, losses.Perceptual] = field(default_factory=dict)
+    """The networks of the losses `lpips` and `ssim`."""
     discriminator: Discriminator = field(init=False)
     step: int = field(init=False, default=0)
     """Optimiser steps done."""
@@ -55,13 +61,21 @@ class Trainer:
         s.share(self.processes.count)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive(s.seed, "discriminator"))
-            self.discriminator = Discriminator(self.features.channels, s.spectral_norm)
+            levels = self.features.channels if s.losses.get("gan") else []
+            self.discriminator = Discriminator(levels, s.spectral_norm)
         self.discriminator.to(self.device)
         self._adapters = self.generator.adapter_parameters()
         self._heads = list(self.discriminator.parameters())
+        self._regulariser = self.generator.regulariser_parameters() if s.losses.get("vsd") else []
+        if s.losses.get("vsd") and not self._regulariser:
+            raise ValueError("the loss vsd needs a regulariser; call Generator.add_regulariser()")
+        parts = {
+            "generator": self._adapters, "heads": self._heads, "regulariser": self._regulariser,
+        }  # fmt: skip
+        self._parts = {name: parameters for name, parameters in parts.items() if parameters}
         self._optimisers = [
-            optimisers.build(s.optimiser, p, s.lr, s.weight_decay)
-            for p in (self._adapters, self._heads)
+            optimisers.build(s.optimiser, parameters, s.lr, s.weight_decay)
+            for parameters in self._parts.values()
         ]
         self._average = optimisers.Average(self._adapters, s.ema) if s.ema else None
         self._objective = Objective(
@@ -75,15 +89,15 @@ class Trainer:
     def update(self, pairs: Sequence[Batch]) -> dict[str, float]:
         """One optimiser step on this process' batches; the mean of every named term over all.
 
-        Every `gradient_norms_every` steps also grad/<term>, and grad/generator and grad/heads of
-        the whole gradients before clipping. Raises NonFiniteLoss before an optimiser moves.
+        Every `gradient_norms_every` steps also grad/<term>, and grad/<part> of the whole gradients
+        before clipping. Raises NonFiniteLoss before an optimiser moves.
         """
         for optimiser in self._optimisers:
             optimiser.zero_grad(set_to_none=True)
         every = self.settings.gradient_norms_every
         measure = every is not None and (self.step + 1) % every == 0
         terms = self._backward(pairs, measure)
-        for parameters in (self._adapters, self._heads):
+        for parameters in self._parts.values():
             self.processes.average_gradients(parameters)
         norms = self._clip(pairs)
         for optimiser in self._optimisers:
@@ -126,10 +140,10 @@ class Trainer:
         raise NonFiniteLoss(self.step + 1, where, math.nan, ())
 
     def _clip(self, pairs: Sequence[Batch]) -> dict[str, float]:
-        """Limits both gradient norms; a finite loss can still have a gradient that is not."""
+        """Limits the norm of every part; a finite loss can still have a gradient that is not."""
         limit = self.settings.clip_grad if self.settings.clip_grad is not None else math.inf
         norms = {}
-        for name, parameters in (("generator", self._adapters), ("heads", self._heads)):
+        for name, parameters in self._parts.items():
             norms[name] = float(nn.utils.clip_grad_norm_(parameters, limit))
             if not math.isfinite(norms[name]):
                 seen = [name for batch in pairs for name in batch.names]
@@ -152,9 +166,7 @@ class Trainer:
 
     def set_adapters(self, values: Sequence[Tensor]) -> None:
         """Takes the weights that `adapters` gave."""
-        with torch.no_grad():
-            for parameter, value in zip(self._adapters, values, strict=True):
-                parameter.copy_(value)
+        _copy(values, self._adapters)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `update` changes; its randomness depends on the step alone."""
@@ -162,6 +174,7 @@ class Trainer:
             "step": self.step,
             "adapters": [p.detach() for p in self._adapters],
             "heads": self.discriminator.state_dict(),
+            "regulariser": [p.detach() for p in self._regulariser],
             "optimisers": [o.state_dict() for o in self._optimisers],
             "average": self._average.state_dict() if self._average else None,
         }
@@ -170,6 +183,7 @@ class Trainer:
         """Continues where `state_dict` was taken."""
         self.set_adapters(state["adapters"])
         self.discriminator.load_state_dict(state["heads"])
+        _copy(state["regulariser"], self._regulariser)
         for optimiser, value in zip(self._optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(value)
         if self._average:
@@ -191,6 +205,12 @@ def fit(trainer: Trainer, pairs: Pairs, workers: int = 0) -> Iterator[dict[str, 
             terms = trainer.update(group)
             group = []
             yield {"step": trainer.step, **terms}
+
+
+@torch.no_grad()
+def _copy(values: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
 
 
 def _listed(names: Sequence[str]) -> str:

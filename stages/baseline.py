@@ -3,6 +3,7 @@
 runs/<name>/method.json says what restored them: kind, options, and the sha256 of its weights.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -29,10 +30,10 @@ def main(name: str) -> None:
     given, run = settings.methods[name], Path("runs", name)
     method = None if given.kind == "folder" else load(given)
     shutil.rmtree(run / "sr", ignore_errors=True)
-    for benchmark in settings.benchmarks:
+    for benchmark in settings.benchmarks_of(name):
         rows = manifest.read(f"data/pairs/{benchmark}.csv")
         if method is None:
-            saved = copy(Path(str(given.path), benchmark), rows, settings.data.scale, run)
+            saved = copy(Path(rooted(given), benchmark), rows, settings.data.scale, run)
         else:
             plan = settings.infer.batch, settings.data.scale
             restored = inference.restore_rows(method, rows, *plan)
@@ -45,9 +46,15 @@ def main(name: str) -> None:
 def load(given: Method) -> methods.Method:
     """The method of a definition, on the device that is there."""
     where = FOUNDATION if methods.KNOWN[given.kind].foundation else None
+    path = None if given.path is None else rooted(given)
     return methods.load(
-        given.kind, path=given.path, foundation=where, device=device.pick(), **given.options.given
+        given.kind, path=path, foundation=where, device=device.pick(), **given.options.given
     )
+
+
+def rooted(given: Method) -> str:
+    """Its path; a relative one counts from the workspace, also in a temporary experiment's copy."""
+    return str(Path(os.environ.get("DVC_ROOT", "."), str(given.path)))
 
 
 def copy(folder: Path, rows: list[Row], scale: int, run: Path) -> Iterator[str]:
@@ -62,7 +69,7 @@ def card(given: Method, method: methods.Method | None) -> dict[str, Any]:
     known = methods.KNOWN[given.kind]
     about: dict[str, Any] = {"kind": given.kind, "options": given.options.given}
     if given.path is not None:
-        about |= {"path": given.path, "sha256": sha256(given.path), "licence": known.licence}
+        about |= {"path": given.path, "sha256": sha256(rooted(given)), "licence": known.licence}
     if known.foundation:
         about["foundation"] = files.read_json(FOUNDATION / "foundation.json")["sha256"]
     return about | {"notes": list(getattr(method, "notes", []))}

@@ -8,6 +8,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from omgsr import config, device, inference, manifest, runs
@@ -37,7 +38,8 @@ def load(model: Path, plan: config.Infer) -> OneStep:
     generator, _ = runs.load(model, Path("foundation"))
     options = {field.name: getattr(plan, field.name) for field in fields(plan)}
     del options["batch"]
-    return OneStep(inference.merge(generator).to(device.pick()), **options)
+    workers = torch.get_num_threads()  # how many does not change the pictures
+    return OneStep(inference.merge(generator).to(device.pick()), **options, workers=workers)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from omgsr import config, environment, files, gallery, metrics, overview, page, tables
+from omgsr import (
+    config,
+    environment,
+    files,
+    gallery,
+    metrics,
+    overview,
+    page,
+    summary,
+    tables,
+)
 from omgsr.files import read_json
 
 OUT, SHOWN = Path("reports"), 4
@@ -26,7 +36,7 @@ def main() -> None:
     paired = {name: one.paired for name, one in settings.benchmarks.items()}
     traits = [metrics.traits(name) for name in settings.score.metrics]
     contract = read_json("reports/contract.json")
-    notes = [tables.PIPELINE_ONLY] if settings.profile == "mini" else []
+    notes = [tables.PIPELINE_ONLY] if settings.foundation.backbone == "mini" else []
     notes += [note for one in contract for note in one["notes"]]
     found = read_json("reports/timestep.json")
     table = tables.score_table(scores, composites, runs, paired, traits)
@@ -38,6 +48,7 @@ def main() -> None:
         blocks=[
             overview.timestep(numbers("reports/timestep.csv"), found, numbers("data/moments.csv")),
             overview.scores(table, numbers("reports/intervals.csv")),
+            overview.paper(list(summary.paper_tables(settings, scores).values())),
             overview.differences(numbers("reports/differences.csv"), runs[0]),
             overview.composites(composites, timesteps, variants),
             overview.pictures(list(shown(settings, runs, scores))),
@@ -45,7 +56,7 @@ def main() -> None:
                 {run: numbers(f"runs/{run}/train/history.csv") for run in settings.run_names}
             ),
             overview.evidence(
-                evaluation_contract=contract,
+                contract,
                 run_cards={run: read_json(f"runs/{run}/model/omgsr.json") for run in timesteps},
                 settings=asdict(settings),
                 environment=environment.describe(),
@@ -70,10 +81,9 @@ def shown(
 ) -> Iterator[page.Picture]:
     """Give some pictures of each benchmark, at first LQ beside the last run."""
     for benchmark in settings.benchmarks:
-        for row, versions in gallery.chosen(benchmark, runs, settings.data.scale, SHOWN):
-            told = [
-                f"{run}: {gallery.caption(scores, benchmark, run, row.name)}" for run in runs
-            ]
+        own = tuple(run for run in runs if benchmark in settings.benchmarks_of(run))
+        for row, versions in gallery.chosen(benchmark, own, settings.data.scale, SHOWN):
+            told = [f"{run}: {gallery.caption(scores, benchmark, run, row.name)}" for run in own]
             first = next(iter(versions))
             yield page.picture(f"{benchmark}, {row.name}", versions, first, runs[-1], told)
 

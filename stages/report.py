@@ -13,6 +13,7 @@ from omgsr import (
     config,
     figures,
     files,
+    formats,
     gallery,
     images,
     metrics,
@@ -35,6 +36,7 @@ def main() -> None:
     traits = tuple(metrics.traits(name) for name in settings.score.metrics)
     scores = summary.read_scores("runs", runs)
     own = scores[scores["run"].isin(settings.run_names)]
+    own = own[own["metric"].isin(settings.score.compared)]
     composites = composite(own, {one.name: one.lower_better for one in traits})
     files.write_text(OUT / "scores.csv", scores.to_csv(index=False))
     files.write_text(OUT / "composite.csv", composites.to_csv(index=False))
@@ -49,17 +51,19 @@ def main() -> None:
     table = tables.score_table(
         scores, composites, runs, paired, traits, notes(settings, composites)
     )
-    write_tables(table)
+    write_table("scores", table)
+    for number, one in summary.paper_tables(settings, scores).items():
+        write_table(f"table{number}", one)
     draw(settings, composites)
     for name in settings.benchmarks:
         images.write_png(OUT / "figures" / f"{name}.png", sheet(settings, name, scores))
     # Underlining is HTML in Markdown; on the screen an italic mark reads better.
-    print("\n" + tables.markdown(table, second="_{}_"))
+    print("\n" + formats.markdown(table, second="_{}_"))
 
 
 def notes(settings: config.Config, composites: pd.DataFrame) -> list[str]:
     """What a reader of the table has to know."""
-    found = [tables.PIPELINE_ONLY] if settings.profile == "mini" else []
+    found = [tables.PIPELINE_ONLY] if settings.foundation.backbone == "mini" else []
     if composites["composite"].isna().all():
         found.append("No composite score: it compares OMGSR runs, so it takes at least two.")
     for run in settings.method_names + settings.run_names:
@@ -67,12 +71,12 @@ def notes(settings: config.Config, composites: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def write_tables(table: tables.Table) -> None:
-    """The main table in three formats."""
+def write_table(name: str, table: tables.Table) -> None:
+    """A table in three formats."""
     folder = OUT / "tables"
-    files.write_text(folder / "scores.md", tables.markdown(table))
-    files.write_text(folder / "scores.csv", tables.plain_csv(table))
-    files.write_text(folder / "scores.tex", tables.latex(table))
+    files.write_text(folder / f"{name}.md", formats.markdown(table))
+    files.write_text(folder / f"{name}.csv", formats.plain_csv(table))
+    files.write_text(folder / f"{name}.tex", formats.latex(table))
 
 
 def draw(settings: config.Config, composites: pd.DataFrame) -> None:
@@ -95,7 +99,8 @@ def draw(settings: config.Config, composites: pd.DataFrame) -> None:
 
 def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> sheets.Pixels:
     """Some pictures of a benchmark by all methods, spread evenly over the set."""
-    runs = settings.method_names + settings.run_names
+    every = settings.method_names + settings.run_names
+    runs = tuple(run for run in every if benchmark in settings.benchmarks_of(run))
     pictures = [
         sheets.Picture(
             name=row.name,

@@ -1,14 +1,27 @@
-"""Stage `score`: PyIQA scores of one run => runs/<run>/scores.csv, and how => scores.json."""
+"""Stage `score`: PyIQA scores of one run => runs/<run>/scores.csv, and how => scores.json.
+
+Finished images are in $DVC_ROOT/work/<hash of all inputs>: a killed run continues, and writes the
+same bytes.
+"""
 
 import csv
 import io
+import os
+import shutil
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from omgsr import config, files, manifest, metrics, scoring
+from omgsr import config, contract, files, images, kept, manifest, metrics, scoring, workdir
+from omgsr.manifest import Row
+from omgsr.metrics import Metric
+from omgsr.scoring import Item, Scored
+
+Rows = list[dict[str, str | float]]
 
 
 def main(run: str) -> None:
@@ -20,26 +33,73 @@ def main(run: str) -> None:
     # All pairs first: a mismatch in the last benchmark shows before any work.
     items = {
         name: scoring.pair(manifest.read(f"data/pairs/{name}.csv"), folder / "sr" / name)
-        for name in settings.benchmarks
+        for name in settings.benchmarks_of(run)
     }
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded, missing = metrics.load_all(settings.score.metrics, device)
-    rows, notes = [], list(missing.values())
-    with tqdm(total=sum(map(len, items.values())), desc=f"score {run}", unit="image") as bar:
-        for name, own in items.items():
-            scored = []
-            for one in scoring.score(loaded, own, border):
-                scored.append(one)
-                notes += [f"{name}: {note}" for note in one.notes]
-                bar.update()
-            rows += scoring.records(name, scored)
+    loaded, missing = metrics.load_all(settings.score.metrics, device, sets=True)
+    told = contract.contract(loaded, device, border)
+    whole = any(metric.traits.whole_set for metric in loaded)
+    against = {n: reference(settings.score, n, own) for n, own in items.items()} if whole else {}
+    inputs = items | {f"{name}-reference": own for name, own in against.items()}
+    root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    work = root / "work" / f"score-{kept.fingerprint(told, inputs)}"
+    rows: Rows = []
+    notes = list(missing.values())
+    with workdir.exclusive(work):
+        with tqdm(total=sum(map(len, inputs.values())), desc=f"score {run}", unit="image") as bar:
+            for name, own in items.items():
+                keep, other = kept.Kept(work / name), kept.Kept(work / f"{name}-reference")
+                ours = counted(scoring.score(loaded, own, border, keep), bar)
+                theirs = counted(scoring.describe(loaded, against.get(name, []), other), bar)
+                found, why = of_sets(loaded, ours, theirs)
+                rows += scoring.records(name, ours, found)
+                notes += [f"{name}: {note}" for one in ours for note in one.notes]
+                notes += [f"{name}: {note}" for note in why]
+        write(folder, rows, told | {"unavailable": missing, "notes": notes})
+        shutil.rmtree(work)
     for note in notes:
         print(f"score: {note}", file=sys.stderr)
+
+
+def reference(plan: config.Score, name: str, items: Sequence[Item]) -> list[Item]:
+    """The images that metrics of whole sets compare with: the named folder's, else the HQ."""
+    rows = [item.row for item in items if item.row.hq]
+    if name in plan.reference:
+        paths = images.list_images(Path(plan.reference[name]).expanduser())
+        rows = [Row(name=f"{number:06d}", hq=str(path)) for number, path in enumerate(paths)]
+    return [Item(sr=Path(row.hq), row=row) for row in rows]
+
+
+def of_sets(
+    loaded: Sequence[Metric], ours: Sequence[Scored], theirs: Sequence[Scored]
+) -> tuple[dict[str, float], list[str]]:
+    """(score by metric of whole sets, why there is none of the others)."""
+    found: dict[str, float] = {}
+    notes: list[str] = []
+    for metric in loaded:
+        if metric.traits.whole_set:
+            try:
+                found[metric.name] = scoring.whole_set(metric, ours, theirs)
+            except scoring.ScoringError as error:
+                notes.append(str(error))
+    return found, notes
+
+
+def counted(scored: Iterable[Scored], bar: Any) -> list[Scored]:
+    """All of them, each shown on the bar when it is there."""
+    found = []
+    for one in scored:
+        found.append(one)
+        bar.update()
+    return found
+
+
+def write(folder: Path, rows: Rows, told: dict[str, Any]) -> None:
+    """The outputs of the stage."""
     text = io.StringIO()
     writer = csv.DictWriter(text, scoring.COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    told = metrics.contract(loaded, device, border) | {"unavailable": missing, "notes": notes}
     files.write_json(folder / "scores.json", told)
     files.write_text(folder / "scores.csv", text.getvalue())
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from omgsr import (
@@ -70,13 +71,15 @@ def trainer(settings: config.Config, about: dict[str, Any], processes: Processes
     """Fresh adapters and heads on the foundation, on this process' device."""
     generator = Generator(backbones.load(FOUNDATION), about["t"], about["latent"])
     generator.add_adapters(about["encoder_rank"], about["unet_rank"], about["seed"])
+    if about["losses"].get("vsd"):
+        generator.add_regulariser(about["seed"])
     network = features.load(FOUNDATION / "features")
     plan = asdict(settings.train) | {"losses": about["losses"], "seed": about["seed"]}
     chosen = Settings(**{field.name: plan[field.name] for field in fields(Settings)})
     device = processes.device
     memory.place(generator, network, device, chosen.precision, chosen.gradient_checkpointing)
-    lpips = perceptual.load(device) if chosen.losses.get("lpips") else None
-    return Trainer(generator, network, chosen, processes, lpips)
+    looked_at = perceptual.load((n for n, weight in chosen.losses.items() if weight), device)
+    return Trainer(generator, network, chosen, processes, looked_at)
 
 
 def validator(plan: config.Train, held: Sequence[Row], scale: int) -> validation.Validator | None:
@@ -135,6 +138,10 @@ def main(variant: str, timestep: str, seed: str) -> None:
     key = fingerprint({**about, **asdict(plan)}, rows)
     if plan.validation:
         rows, held = validation.hold_out(rows, plan.validation.images)
+    if processes.device.type == "cpu":
+        # With more, sums are rounded in another order: the model would depend on the machine's
+        # cores, and on who else has a share of them. For small networks one is as fast.
+        torch.set_num_threads(1)
     work = Path(os.environ.get("DVC_ROOT", ".")).resolve() / "work" / f"train-{key}"
     started = time.time()
     tags = {"omgsr.work": key, "omgsr.run": run.name}

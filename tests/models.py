@@ -23,6 +23,7 @@ from omgsr.datasets import Batch
 from omgsr.features import Features
 from omgsr.generator import Generator
 from omgsr.manifest import Row
+from omgsr.perceptual import Ssim
 from omgsr.sections import Features as FeaturesSection
 from omgsr.sections import Foundation
 from omgsr.training import Settings, Trainer
@@ -140,8 +141,11 @@ def settings(**changes: Any) -> Settings:
 
 def trainer(folder: Path, latent: str = "mode", trained: float = 0.0, **changes: Any) -> Trainer:
     """A fresh trainer; `changes` are fields of Settings."""
-    made = generator(folder, latent=latent, trained=trained)
-    return Trainer(made, feature_network(folder), settings(**changes))
+    made, chosen = generator(folder, latent=latent, trained=trained), settings(**changes)
+    if chosen.losses.get("vsd"):
+        made.add_regulariser(seed=0)
+    looked_at = {"ssim": Ssim()} if chosen.losses.get("ssim") else {}
+    return Trainer(made, feature_network(folder), chosen, perceptual=looked_at)
 
 
 def batch(seed: int = 0, count: int = 2, side: int = 32) -> Batch:

@@ -20,6 +20,7 @@ from omgsr.training import NonFiniteLoss, Trainer, fit
 from tests import models
 
 PLAN: dict[str, Any] = {"steps": 3, "batch": 1, "accumulate": 4, "gradient_norms_every": 2}
+DISTILLED = {"l2": 1.0, "vsd": 1.0}
 
 
 def trainer(foundation: Path, processes: Processes, **changes: Any) -> Trainer:
@@ -41,16 +42,18 @@ def seen(made: Trainer, data: Pairs) -> dict[str, Any]:
     """Everything that is compared: terms and gradients of each step, and the final state."""
     steps = []
     for terms in fit(made, data):
-        gradients = [p.grad.clone() for p in made._adapters + made._heads if p.grad is not None]
+        trained = made._adapters + made._heads + made._regulariser
+        gradients = [p.grad.clone() for p in trained if p.grad is not None]
         steps.append({"terms": terms, "gradients": gradients})
     return {"steps": steps, "state": made.state_dict()}
 
 
 def main(mode: str, foundation: Path, data: Path, out: Path) -> None:
-    """`train`, or `nan`: the second process meets a pair that is not finite."""
+    """`train`, `distil`, or `nan`: the second process meets a pair that is not finite."""
     processes = Processes.start()
-    made = trainer(foundation, processes, ema=0.9)
-    if mode == "train":
+    changes = {"losses": DISTILLED} if mode == "distil" else {}
+    made = trainer(foundation, processes, ema=0.9, **changes)
+    if mode != "nan":
         torch.save(seen(made, pairs(data)), out / f"rank{processes.rank}.pt")
     else:
         session = Session(trainer=made, work=out, checkpoint_every=9, log_every=1)

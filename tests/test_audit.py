@@ -138,6 +138,24 @@ def test_pairs_that_do_not_fit_are_named(data: Path) -> None:
     assert "benchmarks.real: 1 images without a partner of the same name: LQ 1" in line
 
 
+def test_images_of_another_size_than_the_expected_are_named(data: Path) -> None:
+    given = settings(data)
+    test = given.benchmarks["real"]
+    assert test.lq is not None
+    sided = replace(test.lq, folders=(replace(test.lq.folders[0], side=16),))
+    wrong = check(replace(given, benchmarks={"real": replace(test, lq=sided)}), data)[1]
+    assert wrong == ["real.lq: 2 of another size than 16 x 16: 0_LR4 (20 x 16), 1_LR4 (20 x 16)"]
+
+
+def test_full_size_pairs_that_are_smaller_than_their_crop_are_named(data: Path) -> None:
+    given = settings(data)
+    test = replace(given.benchmarks["real"], crop=80)
+    assert check(replace(given, benchmarks={"real": test}), data)[1] == [
+        "real.lq: 2 smaller than the crop 20: 0_LR4, 1_LR4",
+        "real.hq: 2 smaller than the crop 80: 0_HR, 1_HR",
+    ]
+
+
 def test_missing_folders_and_lists_are_named_and_the_rest_is_checked(data: Path) -> None:
     (data / "list.txt").write_text("gone.png\n")
     given = settings(data, path=str(data / "list.txt"))

@@ -126,6 +126,21 @@ def test_someone_elses_outputs_are_taken_as_they_are(workspace: Workspace) -> No
     assert files.read_json(run / "method.json")["sha256"] != first
 
 
+def test_outputs_of_some_benchmarks_and_from_the_workspace_of_an_experiment(
+    workspace: Workspace, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path_factory.mktemp("root")
+    outputs = workspace.outputs(root / "theirs")
+    shutil.rmtree(outputs / "mini_light")
+    workspace.define(theirs={"kind": "folder", "path": "theirs", "benchmarks": ["mini_standard"]})
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    run = workspace.run("theirs")
+    assert names(run) == [name for name in WANTED if "mini_light" not in name]
+    workspace.define(theirs={"kind": "folder", "path": "theirs"})
+    with pytest.raises(OutputsError, match="mini_light: no such folder; name it as the benchmark"):
+        workspace.run("theirs")
+
+
 def test_outputs_that_do_not_fit_are_refused(workspace: Workspace) -> None:
     folder = workspace.outputs(workspace.folder / "theirs") / "mini_standard"
     workspace.define(theirs={"kind": "folder", "path": "theirs"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,5 +85,38 @@ def test_what_the_cpu_says_when_memory_has_run_out() -> None:
     for other in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
                   RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)")):  # fmt: skip
         assert budget.is_exhaustion(other)
-    for other in (ValueError("out of memory"), RuntimeError("shapes differ")):
+    for words in ("could not create a primitive", "could not execute a primitive",
+                  "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't "
+                  "allocate memory: you tried to allocate 1 bytes."):  # fmt: skip
+        assert budget.is_exhaustion(RuntimeError(words))
+    unknown = RuntimeError("could not create a primitive descriptor for a convolution")
+    for other in (ValueError("out of memory"), RuntimeError("shapes differ"), unknown):
         assert not budget.is_exhaustion(other)
+
+
+def test_what_onednn_says_when_memory_has_run_out() -> None:
+    """A convolution with no memory left: its error says nothing of memory."""
+    code = """
+import resource, torch
+from pathlib import Path
+from omgsr import budget
+network, x = torch.nn.Conv2d(64, 64, 3, padding=1), torch.zeros(1, 64, 512, 512)
+found = []
+for spare in range(0, 160, 20):
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + spare * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    try:
+        with torch.inference_mode():
+            network(x)
+    except RuntimeError as error:
+        found.append(error)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+assert all(map(budget.is_exhaustion, found)), found
+print(len(found))
+"""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("no /proc on this system")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0

@@ -67,7 +67,8 @@ def test_the_papers_profile_has_the_papers_numbers():
     assert paper.data.train.folders[1].first == 10_000
     assert list(paper.benchmarks) == ["realsr", "drealsr", "reallq250", "reallr200"]
     assert [b.paired for b in paper.benchmarks.values()] == [True, True, False, False]
-    assert len(paper.score.metrics) == 9
+    assert len(paper.score.compared) == 9
+    assert set(paper.score.metrics) - set(paper.score.compared) == {"psnr", "ssim", "dists"}
 
 
 def test_the_papers_profile_is_refused_until_its_roots_are_set(root):
@@ -155,6 +156,7 @@ CASES = [
     (MINI, "train.lr", "5e-5x", ["train.lr: got '5e-5x', allowed: a number"]),
     (MINI, "train.lr", None, ["train.lr: got null, allowed: a number"]),
     (MINI, "train", [1], ["train: got [1], allowed: a mapping"]),
+    (MINI, "score.composite", ["niqe", "lpips"], ["composite: got ['niqe', 'lpips'], allowed: those of metrics, psnr, ssim, niqe, or null"]),
     (MINI, "score.metrics", "psnr", ["score.metrics: got 'psnr', allowed: a list"]),
     (MINI, "foundation.prompt", 3, ["foundation.prompt: got 3, allowed: text"]),
     (MINI, "benchmarks.mini_light.paired", "yes", ["paired: got 'yes', allowed: true or false"]),
@@ -187,6 +189,8 @@ CASES = [
     (PARAMS, "methods.bicubic", {"kind": "bicubik"}, ["methods.bicubic.kind: ", "'bicubik'; did you mean 'bicubic'?"]),
     (PARAMS, "methods.bicubic", "bicubic", ["params.yaml: methods.bicubic: got 'bicubic', allowed: a mapping"]),
     (PARAMS, "methods.bicubic.path", "x.pth", ["methods.bicubic: path: got 'x.pth', but bicubic has no weights"]),
+    (PARAMS, "methods.bicubic.benchmarks", ["mini_lite"], ["methods.bicubic.benchmarks: unknown benchmark 'mini_lite'; did you mean 'mini_light'?"]),
+    (PARAMS, "methods.bicubic.benchmarks", [], ["methods.bicubic: benchmarks: empty; name at least one"]),
     (PARAMS, "methods.bicubic.options", {"dtype": "bf16"}, ["methods.bicubic: options: bicubic takes no option 'dtype'; allowed: none"]),
     (PARAMS, "methods.lanczos.options", {"tile_size": 3}, ["methods.lanczos.options: unknown key 'tile_size'"]),
     (PARAMS, "methods.bicubic", {"kind": "realesrgan"}, ["params.yaml: methods.bicubic: realesrgan needs `path`: RealESRGAN_x4plus.pth", "BSD-3-Clause"]),
@@ -200,6 +204,12 @@ CASES = [
     (MINI, "data.train.photographs", ["astronot"], ["data.train.photographs[0]: unknown photograph", "'astronaut'"]),
     (MINI, "infer.color", "adian", ["infer.color: ", "'adian'; did you mean 'adain'?"]),
     (MINI, "foundation.source", "web", ["foundation.source: ", "Allowed: folder, hub, shipped, train"]),
+    (MINI, "ablations.lrr.variants", ["ful"], ["configs/mini.yaml: ablations.lrr.variants: unknown variant 'ful'; did you mean 'full'?"]),
+    (MINI, "ablations.lrr.seeds", [0, 0], ["configs/mini.yaml: ablations.lrr: seeds: got [0, 0], allowed: at least one, each of them once"]),
+    (MINI, "ablations.lrr.timesteps", [1000], ["ablations.lrr.timesteps[0]: got", "allowed: auto or a whole number 1..999"]),
+    (MINI, "ablations.lrr.table", 3, ["ablations.lrr.table: got 3. Allowed: 1, 2, 4, 5"]),
+    (MINI, "ablations.a/b", {"title": "x", "variants": ["full"], "timesteps": [1], "seeds": [0]}, ["ablations: got the name 'a/b'"]),
+    (PARAMS, "sweep.variants", ["full", "full"], ["sweep: variants: got ['full', 'full'], allowed: at least one, each of them once"]),
     # timesteps
     *[
         (PARAMS, "sweep.timesteps", [t], ["sweep.timesteps[0]: got", "allowed: auto or a whole number 1..999"])
@@ -213,7 +223,7 @@ CASES = [
     # contradictions
     (PARAMS, "variants.full.losses", {"lrr": 0}, ["variants.full: a variant needs a loss with a weight above 0"]),
     (MINI, "benchmarks.mini_light.degradation", None, ["benchmarks.mini_light: give `lq`, or `hq` with"]),
-    (MINI, "benchmarks.mini_light.lq", {"folders": ["x"]}, ["crop and degradation must be null"]),
+    (MINI, "benchmarks.mini_light.lq", {"folders": ["x"]}, ["LQ images exist already: degradation must be null"]),
     (MINI, "benchmarks.mini_light.hq", {}, ["benchmarks.mini_light.hq: names no image"]),
     (MINI, "benchmarks.train", {"hq": {"dead_leaves": 1}, "crop": None, "degradation": "light", "paired": False}, ["benchmarks.train: this name is taken"]),
     (MINI, "benchmarks", {}, ["configs/mini.yaml: benchmarks: empty"]),
@@ -331,3 +341,12 @@ def test_the_official_profile_differs_from_the_paper_in_these_settings():
     paper["data"]["train"]["folders"][1]["resize"] = 512
     assert official == paper
     assert config.load(ROOT, "official", ready=False).train.head_gradient == "leftover"
+
+
+def test_the_real_profile_is_the_mini_one_on_real_images():
+    mini, real = (read(ROOT / f"configs/{name}.yaml") for name in ("mini", "real"))
+    assert {**mini, "benchmarks": None, "ablations": {}} == {**real, "benchmarks": None}
+    settings = config.load(ROOT, "real")
+    assert list(settings.benchmarks) == ["realsr", "realsr20", "real47"]
+    assert settings.benchmarks_of("osediff_outputs") == ("realsr20",)
+    assert settings.benchmarks_of("full-auto") == tuple(settings.benchmarks)

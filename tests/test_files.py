@@ -78,3 +78,16 @@ def test_broken_json_is_named_with_its_line(tmp_path):
 def test_a_missing_stage_output_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"an earlier stage writes it.*dvc repro.*t\.json"):
         files.read_json(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "木"])
+def test_names_as_long_as_the_file_system_takes_can_be_written(tmp_path, letter):
+    count = 250 // len(letter.encode())
+    first, second = (tmp_path / f"{head}{letter * (count - 1)}.png" for head in "xy")
+    with files.atomic(first) as one, files.atomic(second) as two:  # both at once
+        one.write_text("1")
+        two.write_text("2")
+        assert one.suffix == ".png"
+        assert one.name.startswith(".tmp-")
+    assert (first.read_text(), second.read_text()) == ("1", "2")
+    assert len(list(tmp_path.iterdir())) == 2

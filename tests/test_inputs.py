@@ -1,4 +1,7 @@
+import ctypes
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -224,3 +227,82 @@ def test_every_output_lies_below_the_output_folder(here):
     for target in found.values():
         assert target.resolve().is_relative_to((here / "out").resolve())
     assert inputs.plan(["."], here / "out") == {Path("x/a.png"): here / "out/x/a.png"}
+
+
+def test_inputs_that_cannot_be_used_do_not_stop_the_others(here):
+    make("in/a.png", "empty/note.txt")
+    refused = []
+    given = ["empty", "gone.png", "*.jpg", "in"]
+    assert shown(plan(given, OUT, refused=refused)) == {"in/a.png": "out/a.png"}
+    assert len(refused) == 3
+    for text, said in zip(("empty: holds no image", "gone.png: no such", "*.jpg: matches"), refused,
+                          strict=True):  # fmt: skip
+        assert text in said
+    with pytest.raises(InputError, match="empty: holds no image"):
+        plan(given, OUT)
+    with pytest.raises(InputError, match=r"empty: holds no image.*; gone\.png: no such"):
+        plan(["empty", "gone.png"], OUT, refused=[])
+
+
+def test_a_link_to_nothing_is_an_input_that_fails_later(here):
+    make("in/a.png")
+    Path("in/b.png").symlink_to("/nowhere/b.png")
+    assert shown(plan(["in"], OUT)) == {"in/a.png": "out/a.png", "in/b.png": "out/b.png"}
+
+
+def test_an_output_below_a_file_is_refused(here):
+    make("in/a.png", "file.png")
+    for output in (Path("file.png"), Path("file.png/out")):
+        with pytest.raises(InputError, match=r"must be a folder, and .*file\.png is a file"):
+            plan(["in"], output)
+
+
+def bound():
+    """Takes root's right to pass permissions from the program that is started."""
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+PERMITTED = """
+from pathlib import Path
+from omgsr import images, inputs
+def said(call, *given, **options):
+    try:
+        print([str(path) for path in call(*given, **options)], flush=True)
+    except ValueError as error:
+        print(error, flush=True)
+refused = []
+said(inputs.plan, ["in"], Path("out"), refused=refused)
+print(refused)
+said(inputs.plan, ["in"], Path("out"))
+said(inputs.plan, ["in/locked"], Path("out"))
+said(images.list_images, "in")
+said(inputs.plan, ["in/a.png"], Path("ro"))
+said(inputs.plan, ["in/a.png"], Path("ro/x/y"))
+said(inputs.plan, ["in/d.png"], Path("ro"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="drops root's rights as Linux does")
+def test_what_permissions_forbid_is_named(here):
+    make("in/a.png", "in/d.png", "in/locked/b.png", "in/.hidden/c.png", "ro/d.png")
+    for name, mode in (("in/locked", 0), ("in/.hidden", 0), ("ro", 0o555)):
+        os.chmod(name, mode)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PERMITTED], capture_output=True, text=True, check=True,
+            preexec_fn=bound if os.geteuid() == 0 else None,
+            env={**os.environ, "PYTHONPATH": str(Path(inputs.__file__).parents[1])},
+        )  # fmt: skip
+    finally:
+        for name in ("in/locked", "in/.hidden"):
+            os.chmod(name, 0o700)
+    locked = "in/locked: cannot be read: Permission denied"
+    assert done.stdout.splitlines() == [
+        "['in/a.png', 'in/d.png']",
+        f"['{locked}']",
+        *[locked] * 3,
+        "ro: ro cannot be written; choose another output folder",
+        f"ro/x/y: {here}/ro cannot be written; choose another output folder",
+        "['in/d.png']",  # its result is there
+    ]

@@ -29,8 +29,8 @@ def outputs(**changes: Any) -> losses.Outputs:
     image, latent = (torch.randn(2, c, 4, 4, generator=rng) for c in (3, 4))
     values: dict[str, Any] = {
         "x_sr": image, "x_hq": image + 0.25, "z_lq": latent, "z_hq": latent + 2,
-        "z_t": latent - 3, "logits": [torch.zeros(2, 1, 1, 1)] * 3, "pooled_sr": [image],
-        "pooled_hq": [image], "real_label": 0.8,
+        "z_t": latent - 3, "z_sr": latent, "logits": [torch.zeros(2, 1, 1, 1)] * 3,
+        "pooled_sr": [image], "pooled_hq": [image], "real_label": 0.8,
     }  # fmt: skip
     return losses.Outputs(**(values | changes))
 
@@ -154,3 +154,13 @@ def test_weighted_sum_by_hand() -> None:
     terms: dict[str, Tensor] = {name: torch.tensor(value) for name, value in values.items()}
     total = losses.weighted_sum(terms, weights)
     assert total.item() == pytest.approx(1.5 + 1.0 + 2.0 + 0.05)
+
+
+def test_l2_is_the_mean_square() -> None:
+    assert losses.generator_terms(outputs(), {"l2": 1.0})["l2"].item() == pytest.approx(0.0625)
+
+
+@pytest.mark.parametrize("name", ["lpips", "ssim", "vsd"])
+def test_a_loss_without_what_it_needs_says_so(name: str) -> None:
+    with pytest.raises(ValueError, match=f"the loss {name} needs"):
+        losses.generator_terms(outputs(), {name: 1.0})

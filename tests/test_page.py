@@ -23,8 +23,9 @@ const [first, second, zoom] = figure.querySelectorAll("select");
 slider.value = 25; slider.dispatchEvent(new Event("input"));
 second.value = "HQ"; second.dispatchEvent(new Event("change"));
 zoom.value = "4"; zoom.dispatchEvent(new Event("change"));
-const column = n => [...document.querySelectorAll("tbody tr")].map(r => r.cells[n].textContent);
-const click = n => document.querySelectorAll("th button")[n].click();
+const table = document.querySelector("table.sortable");
+const column = n => [...table.tBodies[0].rows].map(r => r.cells[n].textContent);
+const click = n => table.querySelectorAll("th button")[n].click();
 const found = {wanted, clip: images[1].style.clipPath, alt: images[1].alt,
   same: images[1].src === first.options[2].dataset.source,
   width: figure.querySelector(".pair").style.width, before: column(1)};
@@ -32,6 +33,7 @@ click(1); found.up = column(1);
 click(1); found.down = column(1);
 found.sorted = document.querySelectorAll("th")[1].getAttribute("aria-sort");
 click(0); found.names = column(0);
+found.scrolls = [...document.querySelectorAll(".wide")].at(-1).scrollWidth > innerWidth;
 found.body = document.documentElement.scrollWidth <= innerWidth;
 document.body.innerHTML = "";
 document.body.append(Object.assign(document.createElement("pre"),
@@ -54,8 +56,14 @@ def made() -> page.Report:
         for name, v in values
     ]
     table = page.Table(head=["run", "psnr ↑"], rows=rows)
+    wide = page.Table(
+        head=["run", *(f"method {n} (paper)" for n in range(13))],
+        rows=[[page.Cell(text=str(n), order=n) for n in range(14)]],
+        caption="Wider than a screen",
+        notes=["Quoted & <apart>"],
+    )
     blocks = [
-        page.Block(id="scores", title="Scores & more", tables=[table]),
+        page.Block(id="scores", title="Scores & more", tables=[table, wide]),
         page.Block(id="curve", title="Curve", plots=[page.svg(figure, "The curve")]),
         page.Block(
             id="pictures",
@@ -70,7 +78,10 @@ def made() -> page.Report:
 def test_texts_are_escaped_and_the_page_is_the_same_every_time() -> None:
     html = page.render(made())
     assert html == page.render(made())
-    for text in ("A &lt;report&gt;", "one &amp; two", "cat, &lt;b&gt;black", "a: &lt;b&gt;"):
+    for text in (
+        "A &lt;report&gt;", "one &amp; two", "Quoted &amp; &lt;apart&gt;", "cat, &lt;b&gt;black",
+        "a: &lt;b&gt;",
+    ):  # fmt: skip
         assert text in html
     assert "<b>" not in html
 
@@ -139,4 +150,5 @@ def test_the_controls_work_in_chromium(tmp_path: Path, width: int) -> None:
         "alt": "cat, <b>black, HQ", "same": True, "width": "400%", "sorted": "descending",
         "before": ["9.5", "20.1", "–", "100.0"], "up": ["9.5", "20.1", "100.0", "–"],
         "down": ["100.0", "20.1", "9.5", "–"], "names": ["<i>", "a9", "a10", "b"], "body": True,
+        "scrolls": True,
     }  # fmt: skip

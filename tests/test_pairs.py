@@ -185,6 +185,40 @@ def test_pairs_of_a_reduced_image(rows: list[Row], tmp_path: Path) -> None:
         make_one(replace(PLAN, crop=68), row, tmp_path)
 
 
+def test_pairs_that_exist_are_cropped_at_their_centre(tmp_path: Path) -> None:
+    hq = data.astronaut()[:148, :204]
+    images.write_png(tmp_path / "hq.png", hq)
+    images.write_png(tmp_path / "lq.png", hq[::4, ::4])  # 37 x 51
+    plan = replace(PLAN, preset=None, crop=64, random=0)
+    row = Row(name="a", hq=str(tmp_path / "hq.png"), lq=str(tmp_path / "lq.png"))
+    (pair,) = make_one(plan, row, tmp_path)
+    assert pair.lq == "set/lq/a.png"
+    # As StableSR's test sets: (H - h) // 2 of the LQ, and four times that of the HQ.
+    lq = images.read_rgb(tmp_path / pair.lq)
+    np.testing.assert_array_equal(lq, hq[::4, ::4][10:26, 17:33])
+    np.testing.assert_array_equal(manifest.load_hq(pair), hq[40:104, 68:132])
+    np.testing.assert_array_equal(manifest.load_hq(pair)[::4, ::4], lq)
+    assert make_one(plan, row, tmp_path) == [pair]
+    (alone,) = make_one(plan, replace(row, hq=""), tmp_path)
+    assert (alone.hq, alone.lq, alone.height) == ("", "set/lq/a.png", 0)
+    assert make_one(replace(plan, crop=None), row, tmp_path) == [row]
+    with pytest.raises(pairs.PairError, match=r"lq\.png: 37 x 51 pixels, smaller than the crop of"):
+        make_one(replace(plan, crop=160), row, tmp_path)
+
+
+def test_sets_with_lq_are_only_touched_to_be_cropped() -> None:
+    lq = config.Images(folders=(config.Folder(path="lq"),))
+    settings = config.load(ROOT, "mini")
+    sets = {
+        name: config.Benchmark(lq=lq, crop=crop, degradation=None, paired=False)
+        for name, crop in (("whole", None), ("centre", 512))
+    }
+    found = pairs.plans(replace(settings, benchmarks=sets), "data/pairs")
+    assert found["whole"] is None
+    assert found["centre"] is not None
+    assert (found["centre"].preset, found["centre"].crop) == (None, 512)
+
+
 def test_small_images_are_skipped_where_the_plan_says_so(rows: list[Row], tmp_path: Path) -> None:
     plan = replace(PLAN, crop=92, skip_small=True)  # the heights are 90 to 94
     found = [len(made) for _, made in make([(plan, row) for row in rows], tmp_path, workers=1)]

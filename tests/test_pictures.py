@@ -148,16 +148,8 @@ def test_grey_with_one_transparent_level(tmp_path):
     picture = pictures.read(path)
     np.testing.assert_array_equal(picture.alpha, np.where(grey == level, 0, 65535))
     np.testing.assert_array_equal(picture.colour[..., 2], deep)
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
-def test_cmyk_becomes_rgb_without_its_profile(tmp_path, suffix):
-    red = np.full((16, 16, 3), (200, 40, 10), np.uint8)
-    profile = SRGB[:16] + b"CMYK" + SRGB[20:]
-    picture = pictures.read(save(tmp_path / f"a{suffix}", red, "CMYK", icc_profile=profile))
-    assert np.abs(picture.colour.astype(int) - red).max() <= 6
-    assert (picture.icc, picture.grey) == (None, False)
-    assert again(tmp_path / f"b{suffix}", picture).colour.shape == (16, 16, 3)
+    expected = np.where(grey == level, 255, np.rint(deep / 257))  # on white
+    np.testing.assert_array_equal(images.read_rgb(path)[..., 0], expected)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -192,6 +184,25 @@ def test_grey_of_16_bits_with_alpha(tmp_path, suffix):
     back = again(tmp_path / f"a{suffix}", picture)
     np.testing.assert_array_equal(back.colour, grey)
     np.testing.assert_array_equal(back.alpha, DEEP_ALPHA)
+    assert back.grey == (suffix == ".png")
+
+
+def test_grey_of_16_bits_with_alpha_is_png_colour_type_4(tmp_path):
+    """What other readers make of it, down to images of one pixel."""
+    for height, width in [(6, 9), (1, 1), (1, 9), (6, 1)]:
+        grey, alpha = DEEP[:height, :width, 0], DEEP_ALPHA[:height, :width]
+        picture = pictures.Picture(
+            colour=np.repeat(grey[..., None], 3, axis=2), alpha=alpha, grey=True,
+            icc=GREY, exif=turning(1).tobytes(), dpi=(300, 150),
+        )  # fmt: skip
+        same(again(tmp_path / "a.png", picture), picture)
+        data = (tmp_path / "a.png").read_bytes()
+        assert struct.unpack(">II5B", data[16:29]) == (width, height, 16, 4, 0, 0, 0)
+        planes = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(planes, np.dstack([grey, grey, grey, alpha]))
+        with Image.open(tmp_path / "a.png") as image:
+            image.verify()  # every chunk's checksum
+            assert image.info["icc_profile"] == GREY
 
 
 def test_every_level_of_16_bits_comes_back(tmp_path):
@@ -317,7 +328,20 @@ def test_16_bits_that_opencv_reads_as_other_pixels_are_refused(tmp_path):
 def test_16_bit_grey_whose_white_is_0(tmp_path):
     tags = {258: [16], 262: [0], 277: [1]}
     path = write_tiff(tmp_path / "a.tif", tags, [DEEP[..., 0].astype("<u2").tobytes()], "<")
-    np.testing.assert_array_equal(pictures.read(path).colour[..., 1], 65535 - DEEP[..., 0])
+    expected = 65535 - DEEP[..., 0]
+    np.testing.assert_array_equal(pictures.read(path).colour[..., 1], expected)
+    np.testing.assert_array_equal(images.read_rgb(path)[..., 1], np.rint(expected / 257))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_grey_of_few_bits_whose_white_is_0(tmp_path, bits):
+    levels = COLOUR[..., 0] >> (8 - bits)
+    rows = np.unpackbits(levels[..., None], axis=2)[..., 8 - bits :].reshape(6, -1)
+    strip = np.packbits(rows, axis=1).tobytes()
+    path = write_tiff(tmp_path / "a.tif", {258: [bits], 262: [0], 277: [1]}, [strip], "<")
+    expected = 255 - levels * (255 // (2**bits - 1))
+    np.testing.assert_array_equal(pictures.read(path).colour[..., 2], expected)
+    np.testing.assert_array_equal(images.read_rgb(path)[..., 2], expected)
 
 
 def test_grey_of_12_bits_is_stretched_to_16(tmp_path):
@@ -325,6 +349,17 @@ def test_grey_of_12_bits_is_stretched_to_16(tmp_path):
     row = bytes.fromhex("abcabc" * 4 + "abc0")  # 9 pixels, filled up to whole bytes
     path = write_tiff(tmp_path / "a.tif", {258: [12], 262: [1], 277: [1]}, [row * 6], "<")
     assert (pictures.read(path).colour == round(level * 65535 / 4095)).all()
+    assert (images.read_rgb(path) == round(level * 255 / 4095)).all()
+
+
+def test_bits_that_pillow_does_not_read_are_refused_by_name(tmp_path):
+    """14 bits, and 12 of which white is 0: never taken for 16."""
+    for bits, white in ((14, 1), (12, 0)):
+        tags = {258: [bits], 262: [white], 277: [1]}
+        path = write_tiff(tmp_path / "a.tif", tags, [bytes(6 * 16)], "<")
+        for read in (pictures.read, images.read_rgb):
+            with pytest.raises(ImageError, match=r"a\.tif: .*convert"):
+                read(path)
 
 
 # Profile, EXIF, dpi
@@ -369,7 +404,7 @@ def test_a_profile_of_grey_is_not_written_beside_three_channels(tmp_path):
         (COLOUR, None, {".png", ".tif", ".jpg"}),
         (COLOUR, ALPHA, {".png", ".tif"}),
         (DEEP, None, {".png", ".tif", ".jpg"}),
-        (DEEP, DEEP_ALPHA, set()),
+        (DEEP, DEEP_ALPHA, {".png"}),
     ]:
         picture = pictures.Picture(colour=colour, alpha=alpha, grey=True, icc=GREY)
         for suffix in (".png", ".tif", ".webp", ".jpg"):
@@ -449,6 +484,21 @@ def test_dpi_is_kept(tmp_path, suffix):
     picture = pictures.read(save(tmp_path / f"a{suffix}", COLOUR, dpi=(300, 150)))
     assert picture.dpi == pytest.approx((300, 150), abs=0.02)
     assert again(tmp_path / f"b{suffix}", picture).dpi == pytest.approx((300, 150), abs=0.02)
+
+
+def test_dpi_is_kept_in_the_exif_of_webp(tmp_path):
+    for exif in (None, described().tobytes()):
+        picture = pictures.Picture(colour=COLOUR, exif=exif, dpi=(300, 150))
+        back = again(tmp_path / "a.webp", picture)
+        assert back.dpi == pytest.approx((150, 300) if exif else (300, 150))  # 6: on its side
+        if exif:
+            check_described(back.exif)
+        with Image.open(tmp_path / "a.webp") as image:
+            assert image.getexif()[ExifTags.Base.ResolutionUnit] == 2
+    metric = Image.Exif()
+    metric.update({282: 100, 283: 50, 296: 3})
+    path = save(tmp_path / "b.webp", COLOUR, exif=metric)
+    assert pictures.read(path).dpi == pytest.approx((254, 127))
 
 
 def test_dpi_is_turned_with_the_image(tmp_path):

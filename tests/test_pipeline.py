@@ -190,6 +190,28 @@ def test_timesteps_side_by_side_in_all_three_modes(project: Project) -> None:
     assert len(list(stored.rglob("dvc.lock"))) == 6
 
 
+def test_an_ablation_leaves_the_workspace_alone_and_trains_once(project: Project) -> None:
+    """By the queue first, then again: both times the same files; nothing else changes."""
+    path, yaml = project.folder / "configs/mini.yaml", YAML()
+    values = yaml.load(path)
+    values["ablations"]["lrr"].update(variants=["no_lrr", "full"], seeds=[0, 1])
+    yaml.dump(values, path)
+    project.run("git", "commit", "-qam", "a smaller ablation")
+    out = project.folder / "reports/ablations/lrr"
+    said = project.run(sys.executable, "-m", "stages.ablate", "lrr", "-j", "2")
+    assert "ablate: lrr: 4 of 4 runs left" in said
+    together = said[said.rindex("Reproducing experiment") :]
+    assert "Running stage 'train" not in together, "the queue has made these models"
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert {"README.md", "scores.csv", "scores.md", "composite.csv", "figure.png"} < set(first)
+    assert b"with changes to" not in first["README.md"]
+    assert b" \xc2\xb1 " in first["README.md"]
+    changed = project.run("git", "status", "--porcelain").split("\n")
+    assert [line for line in changed if line.strip()] == ["?? reports/ablations/"]
+    assert "Running stage 'train" not in project.run(sys.executable, "-m", "stages.ablate", "lrr")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+
+
 def test_corrupt_image_stops_with_its_name_and_heals(checkout: Path, tmp_path: Path) -> None:
     project = small(checkout, tmp_path / "omgsr")
     project.dvc("repro", "data")

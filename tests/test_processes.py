@@ -98,6 +98,28 @@ def test_two_machines_of_one_process_each_are_two_processes(
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
+def test_two_processes_distil_as_one(
+    checkout: Path, tiny: Path, data: Path, tmp_path: Path
+) -> None:
+    """The regulariser's gradient is averaged too, and both processes hold the same one."""
+    launch(checkout, "distil", tiny, data, tmp_path)
+    both = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    states = [flat(one["state"]) for one in both]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    alone = ranks.trainer(tiny, Processes(), ema=0.9, losses=ranks.DISTILLED)
+    seen = ranks.seen(alone, ranks.pairs(data))
+    for together, single in zip(both[0]["steps"], seen["steps"], strict=True):
+        largest = max(float(g.abs().max()) for g in single["gradients"])
+        for a, b in zip(together["gradients"], single["gradients"], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5 * largest)
+        assert {"vsd", "regulariser"} < set(single["terms"])
+    state = flat(seen["state"])
+    regulariser = [name for name in state if name.startswith("regulariser")]
+    assert len(regulariser) > 50
+    for name in regulariser:
+        torch.testing.assert_close(states[0][name], state[name], rtol=1e-2, atol=2e-4)
+
+
 def test_gradients_would_differ_if_they_were_not_averaged(tiny: Path, data: Path) -> None:
     """The pairs of the two processes are not the same ones: the tests above can fail."""
     found = []

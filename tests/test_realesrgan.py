@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from omgsr import images, photographs
 from omgsr.methods import _rrdbnet
 from omgsr.methods.realesrgan import ArchitectureError, RealESRGAN, build, read
 from omgsr.methods.safe_pickle import UnsafeFile
@@ -119,17 +120,101 @@ def test_bf16_is_near(tmp_path: Path) -> None:
         RealESRGAN.from_file(file, dtype="fp8")
 
 
-def test_a_tiler_is_given_the_network_and_the_image() -> None:
-    model, seen = network(2), []
+def photograph(height: int, width: int) -> NDArray[np.uint8]:
+    return images.read_rgb(photographs.locate("coffee"))[100 : 100 + height, 200 : 200 + width]
 
-    def tile(run: Any, x: torch.Tensor) -> torch.Tensor:
-        seen.append(tuple(x.shape))
-        return run(x)
 
-    image = picture(6, 5)
-    found = RealESRGAN(model, tile=tile)([image, image], (12, 10))
-    assert seen == [(2, 3, 6, 6)]  # padded for the pixel-unshuffle
-    np.testing.assert_array_equal(found, RealESRGAN(model)([image, image], (12, 10)))
+def counted(model: nn.Module) -> list[tuple[int, ...]]:
+    """The shapes that the network is given from now on."""
+    seen: list[tuple[int, ...]] = []
+    model.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape)))
+    return seen
+
+
+@pytest.mark.parametrize(("scale", "height", "width"), [(4, 150, 97), (2, 281, 190), (1, 300, 222)])
+def test_tiles_give_what_the_whole_gives(scale: int, height: int, width: int) -> None:
+    model, image = network(scale), photograph(height, width)
+    size = height * scale, width * scale
+    whole = RealESRGAN(model, tile=1024)
+    wanted = whole([image], size)[0]
+    assert whole.tile_used is None
+    seen = counted(model)
+    method = RealESRGAN(model, tile=128)
+    found = method([image], size)[0]
+    assert method.tile_used == 128
+    assert {shape[2:] for shape in seen} == {(128 // scale, 128 // scale)}
+    assert found.shape == wanted.shape == (*size, 3)
+    error = float(np.square(found.astype(np.float64) - wanted).mean())
+    assert -10 * np.log10(error) > 60, "dB"
+    assert method.notes == []
+
+
+def test_a_batch_is_tiled_image_by_image() -> None:
+    model = network()
+    pair = [photograph(70, 90), photograph(90, 90)[20:]]
+    method = RealESRGAN(model, tile=128)
+    for found, image in zip(method(pair, (280, 360)), pair, strict=True):
+        np.testing.assert_allclose(found, method([image], (280, 360))[0], atol=1e-6)
+    wide = photograph(40, 40)
+    assert method([wide, wide], (160, 160))[0].shape == (160, 160, 3)
+    assert method.tile_used is None  # 160 x 160 is no more than four tiles
+
+
+def test_tiles_follow_the_memory() -> None:
+    pixel = 4 * 8 * 4  # maps, features, bytes
+    model, image = network(), photograph(150, 150)
+    method = RealESRGAN(model, memory=600 * 600 * (pixel + 60) / 2**30)
+    seen = counted(model)
+    method([image, image], (600, 600))
+    assert method.tile_used is None
+    assert [shape[0] for shape in seen] == [1, 1]  # memory takes one at a time
+    method = RealESRGAN(model, memory=(4 * 100 * 100 * pixel + 600 * 600 * 24) / 2**30)
+    method([image], (600, 600))
+    assert method.tile_used == 100
+
+
+def test_out_of_memory_halves_the_tile() -> None:
+    model, image = network(), photograph(150, 150)
+    wanted = RealESRGAN(model, tile=1024)([image], (600, 600))[0]
+
+    def fail(_: nn.Module, given: tuple[torch.Tensor]) -> None:
+        if given[0].numel() > 3 * 40 * 40:
+            raise RuntimeError("could not create a primitive")  # oneDNN's words for it
+
+    hook = model.register_forward_pre_hook(fail)
+    method = RealESRGAN(model, tile=512)
+    found = method([image, image], (600, 600))
+    assert method.notes[0] == "out of memory: 2 images restored one by one"
+    assert method.notes[1] == "out of memory: went on with tiles of 148 pixels"
+    assert method.tile_used == 148
+    assert np.abs(found[1] - wanted).max() < 0.01
+    hook.remove()
+    model.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError, match="600 x 600 pixels take more memory than cpu has free"):
+        method([image], (600, 600))
+
+
+def test_a_large_image_stays_within_the_memory() -> None:
+    """In a process of its own: what is held at most, beside what torch holds anyway."""
+    code = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from tests.test_realesrgan import RealESRGAN, network
+def peak():
+    said = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\\s+(\\d+)", said)[1]) / 1024
+method = RealESRGAN(network(4, 64, 1, 32), memory=0.25)
+method([np.zeros((16, 16, 3), np.uint8)], (64, 64))
+before = peak()
+method([np.zeros((320, 320, 3), np.uint8)], (1280, 1280))
+assert method.tile_used, method.tile_used
+print(peak() - before)
+"""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("no /proc on this system")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 256  # MiB; the whole at once takes 1370
 
 
 def test_other_networks_are_refused(tmp_path: Path) -> None:

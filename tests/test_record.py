@@ -135,6 +135,21 @@ def stored(project: Path) -> tuple[MlflowClient, dict[str, Run]]:
     return client, {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
 
 
+def test_a_temporary_copy_records_into_the_workspace(project: Path, tmp_path: Path) -> None:
+    """`dvc exp run --temp`: the working directory is a copy, which has no store of its own."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    given = {**os.environ, "DVC_ROOT": str(workspace)}
+    given.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-m", "stages.record"]
+    done = subprocess.run(
+        command, cwd=project, env=given, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "full-auto-0" in stored(workspace)[1]
+    assert not (project / "mlflow.db").exists()
+
+
 def test_every_run_is_recorded_once_and_whole(project: Path, stage: Stage) -> None:
     first, second = stage(), stage()
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr

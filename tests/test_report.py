@@ -15,7 +15,7 @@ import pytest
 
 from omgsr import images, manifest, summary
 
-RUNS = ("bicubic", "full-999", "full-1")
+RUNS = ("bicubic", "full-999-0", "full-1-0")
 PAIRED, LQ_ONLY = "mini_standard", "mini_lq_leaves"
 BENCHMARKS = """benchmarks:
   mini_standard: {hq: {photographs: [chelsea]}, crop: 96, degradation: realesrgan, paired: true}
@@ -122,7 +122,7 @@ def workspace(tmp_path_factory, checkout):
 
 
 def test_scores_of_a_run(workspace):
-    scores = summary.read_scores(workspace / "runs", ["full-999"])
+    scores = summary.read_scores(workspace / "runs", ["full-999-0"])
     keys = set(scores[["benchmark", "image", "metric"]].itertuples(index=False, name=None))
     paired = {(PAIRED, i, m) for i in ("im0", "im1", "") for m in ("psnr", "ssim", "niqe")}
     assert keys >= paired | {(LQ_ONLY, "im0", "niqe"), (LQ_ONLY, "", "niqe")}
@@ -130,16 +130,16 @@ def test_scores_of_a_run(workspace):
     psnr = scores[(scores["benchmark"] == PAIRED) & (scores["metric"] == "psnr")]
     values = psnr.set_index("image")["value"]
     assert values[""] == pytest.approx((values["im0"] + values["im1"]) / 2, abs=2e-6)
-    told = json.loads((workspace / "runs/full-999/scores.json").read_text())
+    told = json.loads((workspace / "runs/full-999-0/scores.json").read_text())
     assert told["unavailable"] == {}
     assert "psnr" in told["metrics"]
 
 
 def test_scoring_again_gives_the_same_bytes(workspace):
-    path = workspace / "runs/full-1/scores.csv"
+    path = workspace / "runs/full-1-0/scores.csv"
     before = path.read_bytes()
     path.unlink()
-    stage(workspace, "score", "full-1")
+    stage(workspace, "score", "full-1-0")
     assert path.read_bytes() == before
 
 
@@ -148,14 +148,14 @@ def test_intervals_and_differences_are_those_of_the_images(workspace):
     single = scores[(scores["image"] != "") & (scores["metric"] == "psnr")]
     values = {run: own.set_index("image")["value"] for run, own in single.groupby("run")}
     intervals = pd.read_csv(workspace / "reports/intervals.csv")
-    found = intervals.set_index(["run", "benchmark", "metric"]).loc[("full-1", PAIRED, "psnr")]
+    found = intervals.set_index(["run", "benchmark", "metric"]).loc[("full-1-0", PAIRED, "psnr")]
     assert found["images"] == 2
-    assert found["low"] == pytest.approx(values["full-1"].min(), abs=1e-5)
-    assert found["high"] == pytest.approx(values["full-1"].max(), abs=1e-5)
+    assert found["low"] == pytest.approx(values["full-1-0"].min(), abs=1e-5)
+    assert found["high"] == pytest.approx(values["full-1-0"].max(), abs=1e-5)
     gaps = pd.read_csv(workspace / "reports/differences.csv")
-    assert set(gaps["run"]) == {"full-999", "full-1"}  # against the first method, bicubic
-    gap = gaps.set_index(["run", "benchmark", "metric"]).loc[("full-1", PAIRED, "psnr")]
-    expected = (values["full-1"] - values["bicubic"]).mean()
+    assert set(gaps["run"]) == {"full-999-0", "full-1-0"}  # against the first method, bicubic
+    gap = gaps.set_index(["run", "benchmark", "metric"]).loc[("full-1-0", PAIRED, "psnr")]
+    expected = (values["full-1-0"] - values["bicubic"]).mean()
     assert gap["difference"] == pytest.approx(expected, abs=1e-5)
     assert (gap["won"], gap["lost"]) == (0, 2)
 
@@ -170,7 +170,10 @@ def test_the_contract_of_all_runs_is_told_once(workspace):
 def test_the_page_shows_everything_and_is_the_same_every_time(workspace):
     path = workspace / "reports/index.html"
     html = path.read_text()
-    for title in ("Mid-timestep", "Scores", "Against bicubic", "Composite score", "Training"):
+    for title in (
+        "Mid-timestep", "Scores", "The paper&#39;s tables", "Against bicubic", "Composite score",
+        "Training",
+    ):
         assert f">{title}</h2>" in html
     for text in ("t* = 273", f"{PAIRED}, im0", f"{LQ_ONLY}, im0", "psnr ↑", "test_y_channel"):
         assert text in html
@@ -191,12 +194,54 @@ def test_reports_files(workspace):
     told = json.loads((workspace / "reports/summary.json").read_text())
     assert set(told) == set(RUNS)
     assert "composite" not in told["bicubic"]
-    assert 0 <= told["full-1"]["composite"] <= 1
-    assert told["bicubic"][PAIRED]["psnr"] > told["full-1"][PAIRED]["psnr"]
+    assert 0 <= told["full-1-0"]["composite"] <= 1
+    assert told["bicubic"][PAIRED]["psnr"] > told["full-1-0"][PAIRED]["psnr"]
     for name in ("losses", "composite", PAIRED, LQ_ONLY):
         assert (workspace / f"reports/figures/{name}.png").stat().st_size > 1000
     for kind in ("md", "csv", "tex"):
-        assert "full-999" in (workspace / f"reports/tables/scores.{kind}").read_text()
+        assert "full-999-0" in (workspace / f"reports/tables/scores.{kind}").read_text()
+
+
+def test_the_timesteps_of_the_sweep_stand_beside_the_papers(workspace):
+    text = (workspace / "reports/tables/table5.md").read_text()
+    assert "Table 5 of the paper: timesteps of injection (ours: full)." in text
+    assert "these numbers show that the pipeline works" in text
+    head = next(line for line in text.splitlines() if line.startswith("| Benchmark"))
+    assert [cell.strip() for cell in head.strip("|").split("|")][2:5] == ["999", "973", "873"]
+    assert f"| {PAIRED} " in text
+    assert "| realsr (paper) " in text
+    assert sorted(path.name for path in (workspace / "reports/tables").iterdir()) == sorted(
+        f"{name}.{kind}" for name in ("scores", "table5") for kind in ("md", "csv", "tex")
+    )
+    html = (workspace / "reports/index.html").read_text()
+    assert "Table 5 of the paper" in html
+    assert "never across" in html
+
+
+def test_a_metric_of_whole_sets_goes_through_the_report(workspace, tmp_path):
+    folder = copy(workspace, tmp_path)
+    path = folder / "configs/mini.yaml"
+    start = path.read_text().index("\nscore:")
+    text = path.read_text()
+    path.write_text(text[:start] + text[start:].replace("metrics: [", "metrics: [fid, "))
+    for run, value in zip(RUNS, (90.0, 80.0, 120.5), strict=True):
+        with (folder / f"runs/{run}/scores.csv").open("a") as file:
+            file.write(f"{PAIRED},,fid,{value}\n")
+    screen = stage(folder, "report")
+    stage(folder, "page")
+    line = next(line for line in screen.splitlines() if "fid ↓" in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")[2:]]
+    assert cells == ["_90.00_", "**80.00**", "120.50"]
+    assert screen.count("fid ↓") == 1  # on the paired benchmark alone
+    assert "fid" not in set(pd.read_csv(folder / "reports/intervals.csv")["metric"])
+    gaps = pd.read_csv(folder / "reports/differences.csv").query("metric == 'fid'")
+    assert list(gaps["difference"]) == [-10.0, 30.5]
+    assert gaps[["low", "high", "won", "lost"]].isna().all(axis=None)
+    html = (folder / "reports/index.html").read_text()
+    row = next(row for row in html.split("<tr>") if ">fid<" in row)
+    assert row.count("<td") == 8
+    assert row.count("–</td>") == 4
+    assert "+30.5000" in html
 
 
 def test_the_table_is_on_the_screen_and_says_what_it_is_worth(workspace):
@@ -226,23 +271,23 @@ def test_runs_of_earlier_sweeps_are_not_reported(workspace, tmp_path):
     params = (folder / "params.yaml").read_text().replace("[999, 1]", "[999]")
     (folder / "params.yaml").write_text(params)
     screen = stage(folder, "report")
-    assert "full-1 " not in screen
+    assert "full-1-0 " not in screen
     assert "it takes at least two" in screen
     composites = (folder / "reports/composite.csv").read_text().splitlines()
-    assert composites[1:] == [f"full-999,{name}," for name in (PAIRED, LQ_ONLY, "average")]
+    assert composites[1:] == [f"full-999-0,{name}," for name in (PAIRED, LQ_ONLY, "average")]
     told = json.loads((folder / "reports/summary.json").read_text())
-    assert told["full-999"]["composite"] is None
+    assert told["full-999-0"]["composite"] is None
 
 
 def test_a_missing_file_is_named_with_what_makes_it(workspace, tmp_path):
     folder = copy(workspace, tmp_path)
-    (folder / "runs/full-1/scores.csv").unlink()
-    (folder / f"runs/full-1/sr/{LQ_ONLY}/im0.png").unlink()
-    with pytest.raises(OSError, match=r"run `dvc repro`.*runs/full-1/scores\.csv"):
+    (folder / "runs/full-1-0/scores.csv").unlink()
+    (folder / f"runs/full-1-0/sr/{LQ_ONLY}/im0.png").unlink()
+    with pytest.raises(OSError, match=r"run `dvc repro`.*runs/full-1-0/scores\.csv"):
         stage(folder, "report")
     with pytest.raises(ValueError, match=r"lacks im0\.png; run `dvc repro`"):
-        stage(folder, "score", "full-1")
-    assert not (folder / "runs/full-1/scores.csv").exists()
+        stage(folder, "score", "full-1-0")
+    assert not (folder / "runs/full-1-0/scores.csv").exists()
 
 
 def test_a_metric_without_its_weights_is_a_dash(workspace, tmp_path, monkeypatch):
@@ -265,6 +310,6 @@ def test_a_metric_without_its_weights_is_a_dash(workspace, tmp_path, monkeypatch
 
 
 def test_an_error_is_one_line_and_an_exit_code(workspace):
-    done = process(workspace, "score", "full-7")
+    done = process(workspace, "score", "full-7-0")
     assert done.returncode == 1
-    assert done.stderr == "score: 'full-7' is no run: full-999, full-1, bicubic\n"
+    assert done.stderr == "score: 'full-7-0' is no run: full-999-0, full-1-0, bicubic\n"

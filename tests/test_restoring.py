@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -282,6 +283,43 @@ def test_less_memory_gives_smaller_tiles(
     assert out.shape == (280, 280, 3)
     assert method.tile_used == tile
     assert not method.notes
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_side_by_side_nothing_depends_on_the_batch_to_the_last_bit(
+    mini: Generator, dtype: Any
+) -> None:
+    batch = [picture(32, 40, seed) for seed in range(5)]
+    threads = torch.get_num_threads()
+    method = OneStep(copy.deepcopy(mini), workers=2, dtype=dtype)
+    together = method(batch, (128, 160))
+    alone = [method([image], (128, 160))[0] for image in batch]
+    one = OneStep(copy.deepcopy(mini), workers=1, dtype=dtype)(batch[:3], (128, 160))
+    assert all(np.array_equal(*pair) for pair in zip(together, alone, strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(together[:3], one, strict=True))
+    assert torch.get_num_threads() == threads
+
+
+def test_side_by_side_only_the_image_that_overflows_is_computed_in_fp32(tiny: Path) -> None:
+    generator = inference.merge(models.generator(tiny, trained=0.1).requires_grad_(False))
+    batch = [picture(8, 8, seed) for seed in range(3)]
+    method = OneStep(generator, workers=2, dtype="bf16")
+    fine = method(batch, (32, 32))
+    decode = method._chain.decoder.function
+    seen: list[Tensor] = []
+
+    def overflows(z: Tensor) -> Tensor:
+        if not seen:
+            seen.append(z)
+        image = decode(z)
+        return image * torch.inf if z.dtype == torch.bfloat16 and z.equal(seen[0]) else image
+
+    method._chain.decoder.function = overflows
+    mended = method(batch, (32, 32))
+    equal = [np.array_equal(a, b) for a, b in zip(fine, mended, strict=True)]
+    assert sorted(equal) == [False, True, True]
+    assert method.notes == ["decoder: overflow in bf16, computed in fp32"]
+    assert all(psnr(a, b) > 30 for a, b in zip(fine, mended, strict=True))
 
 
 def test_a_batch_is_no_larger_than_memory_takes(generator: Generator) -> None:

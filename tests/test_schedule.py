@@ -185,3 +185,14 @@ def test_ddpm_keeps_the_variance() -> None:
     schedule = NoiseSchedule.from_ddpm(models.scheduler())
     total = schedule.signal.square() + schedule.noise.square()
     assert math.isclose(float((total - 1).abs().max()), 0, abs_tol=1e-12)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow"])
+def test_the_target_is_what_gives_the_clean_latent_back(prediction: str) -> None:
+    """predict_clean inverts add_noise with the output that the denoiser is trained to give."""
+    signal = torch.linspace(0.99, 0.05, 1000, dtype=torch.float64)
+    noise = 1 - signal if prediction == "flow" else (1 - signal.square()).sqrt()
+    schedule = NoiseSchedule(signal=signal, noise=noise, prediction=prediction)
+    z, eps = torch.randn(2, 1, 4, 3, 3, generator=torch.Generator().manual_seed(0)).double()
+    z_t = schedule.add_noise(z, eps, 400)
+    torch.testing.assert_close(schedule.predict_clean(z_t, schedule.target(z, eps, 400), 400), z)

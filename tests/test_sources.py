@@ -15,12 +15,12 @@ from omgsr.sources import SourceError
 ROOT = Path(__file__).parents[1]
 
 
-def touch(folder, *names):
+def touch(folder, *names, side=8):
     """Tiny real images of different content."""
     for index, name in enumerate(names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (index, 0, 0)).save(path)
+        Image.new("RGB", (side, side), (index, 0, 0)).save(path)
     return Folder(path=str(folder))
 
 
@@ -255,7 +255,7 @@ def test_sets_that_contradict_themselves_are_refused(make, message):
     ],
 )
 def test_pairs_are_matched_by_name(tmp_path, lq, hq, names):
-    benchmark = pairs(touch(tmp_path / "lq", *lq), touch(tmp_path / "hq", *hq))
+    benchmark = pairs(touch(tmp_path / "lq", *lq), touch(tmp_path / "hq", *hq, side=32))
     rows = run(settings(Images(dead_leaves=1), real=benchmark), tmp_path)["real"]
     assert [row.name for row in rows] == names
     for row in rows:
@@ -270,7 +270,7 @@ def test_pairs_with_crossed_order_are_not_mixed_up(tmp_path):
     # Sorted order pairs 10 with 1_0 here; names do not.
     benchmark = pairs(
         touch(tmp_path / "lq", "1_LR4.png", "10_LR4.png"),
-        touch(tmp_path / "hq", "1_HR.png", "10_HR.png"),
+        touch(tmp_path / "hq", "1_HR.png", "10_HR.png", side=32),
     )
     rows = run(settings(Images(dead_leaves=1), real=benchmark), tmp_path)["real"]
     found = {row.name: (Path(row.lq).name, Path(row.hq).name) for row in rows}
@@ -360,6 +360,74 @@ def test_the_stage_stops_with_one_line(workspace):
     done = stage(workspace)
     assert done.returncode == 1
     assert done.stderr == f"data: {workspace}/photos: no such folder\n"
+
+
+def realsr_v3(folder):
+    """RealSR as published: train and test, two cameras, three scales, LR and HR side by side."""
+    for camera in ("Canon", "Nikon"):
+        for index in range(3):
+            for scale, side in ((2, 24), (4, 12)):
+                stem = f"{camera}/{'Train' if index == 0 else 'Test'}/{scale}/{camera}_{index:03d}"
+                touch(folder, f"{stem}_LR{scale}.png", side=side)
+                touch(folder, f"{stem}_HR.png", side=48)
+    return str(folder)
+
+
+def test_realsr_as_published_is_taken_by_names(tmp_path):
+    path = realsr_v3(tmp_path / "RealSR(V3)")
+    benchmark = pairs(
+        Folder(path=path, names="*__Test__4__*_LR4", expected=4),
+        Folder(path=path, names="*__Test__4__*_HR", expected=4),
+    )
+    rows = run(settings(Images(dead_leaves=1), realsr=benchmark), tmp_path)["realsr"]
+    assert [row.name for row in rows] == [
+        f"{c}__Test__4__{c}_{i:03d}" for c in ("Canon", "Nikon") for i in (1, 2)
+    ]
+    assert {(Path(row.lq).name[-8:], Path(row.hq).name[-7:]) for row in rows} == {
+        ("_LR4.png", "_HR.png")
+    }
+
+
+def test_names_and_first_count_together_and_do_not_rename(tmp_path):
+    folder = touch(tmp_path, "a_LR4.png", "a_LR4.jpg", "b_LR4.png", "b_HR.png", "c_LR4.png")
+    lq = replace(folder, names="*_LR4")
+    assert list(sources.find(lq, tmp_path)) == ["a_LR4.jpg", "a_LR4.png", "b_LR4", "c_LR4"]
+    assert list(sources.find(replace(lq, first=3), tmp_path))[-1] == "b_LR4"
+    assert list(sources.find(replace(folder, names="[bc]_LR?"), tmp_path)) == ["b_LR4", "c_LR4"]
+
+
+def test_a_pattern_that_fits_nothing_is_told_with_a_name_that_is_there(tmp_path):
+    folder = replace(touch(tmp_path, "a.png", "b.png"), names="*_LR4", obtain="the shop")
+    with pytest.raises(
+        SourceError, match=r"none of its 2 images is named like '\*_LR4'; one of them is 'a'.*shop"
+    ):
+        sources.find(folder, tmp_path)
+
+
+def test_images_of_another_size_are_refused(tmp_path):
+    folder = touch(tmp_path / "lq", "a.png", "b.png")
+    touch(tmp_path / "lq", "c.png", "d.png", side=9)
+
+    def read(**options):
+        lq = Images(folders=(replace(folder, **options),))
+        test = Benchmark(lq=lq, crop=None, degradation=None, paired=False)
+        return run(settings(Images(dead_leaves=1), real=test), tmp_path)["real"]
+
+    with pytest.raises(
+        SourceError, match=r"2 of 4 images are not 8 x 8 pixels: c \(9 x 9\), d .*Needed: a shop"
+    ):
+        read(side=8, obtain="a shop")
+    assert len(read(side=8, names="[ab]")) == 2
+
+
+def test_pairs_of_another_scale_are_refused(tmp_path):
+    lq = touch(tmp_path / "lq", "a.png", "b.png", side=8)
+    hq = touch(tmp_path / "hq", "a.png", side=32)
+    touch(tmp_path / "hq", "b.png", side=8)
+    with pytest.raises(
+        SourceError, match=r"benchmarks\.real: 1 of 2 pairs .* 4 times .*: b \(8 x 8 and 8 x 8\)"
+    ):
+        run(settings(Images(dead_leaves=1), real=pairs(lq, hq)), tmp_path)
 
 
 @pytest.mark.real

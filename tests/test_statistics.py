@@ -94,3 +94,18 @@ def test_tables_of_all_runs() -> None:
     ]  # fmt: skip
     with pytest.raises(ValueError, match="no scores of 'theirs'"):
         statistics.differences(frame(), "theirs", {})
+
+
+def test_a_metric_of_whole_sets_has_a_difference_and_no_interval_or_wins() -> None:
+    rows = [("a", "x", "", "fid", 90.0), ("b", "x", "", "fid", 80.5), ("c", "y", "", "fid", 1.0)]
+    rows += [(run, "x", i, "psnr", v) for run, v in (("a", 20.0), ("b", 21.0)) for i in ("p", "")]
+    scores = pd.DataFrame(rows, columns=["run", "benchmark", "image", "metric", "value"])
+    found = statistics.differences(scores, "a", {"fid": True, "psnr": False})
+    assert list(found["metric"]) == ["psnr", "fid"]
+    assert list(found["difference"]) == [1.0, -9.5]
+    assert list(found["won"].isna()) == [False, True]
+    assert found[["low", "high", "lost", "images"]].iloc[1].isna().all()
+    assert found.to_csv(index=False).splitlines()[2] == "b,x,fid,-9.5,,,,,"
+    assert set(statistics.intervals(scores)["metric"]) == {"psnr"}
+    alone = scores[scores["metric"] == "fid"]
+    assert len(statistics.differences(alone, "a", {"fid": True})) == 1

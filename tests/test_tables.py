@@ -2,13 +2,15 @@
 
 import csv
 import io
+import re
 import shutil
+from dataclasses import replace
 from subprocess import run
 
 import pandas as pd
 import pytest
 
-from omgsr import metrics, tables
+from omgsr import formats, metrics, tables
 from omgsr.tables import COMPOSITE, DASH, Line, Table
 
 PSNR, NIQE, LPIPS = (metrics.traits(name) for name in ("psnr", "niqe", "lpips"))
@@ -65,9 +67,23 @@ def test_nothing_is_marked_where_there_is_nothing_to_compare():
     assert line(20.0, 20.0).marks == ("", "")
 
 
-def test_values_are_printed_at_one_precision_a_line():
+def test_a_metric_is_printed_to_the_decimals_of_the_paper():
     assert line(9.5, 10.25, None).texts == ("9.50", "10.25", DASH)
-    assert line(0.5, 0.25).texts == ("0.5000", "0.2500")
+    assert line(10.5, 0.25, traits=NIQE).texts == ("10.5000", "0.2500")
+
+
+def test_quoted_values_are_ranked_apart():
+    shown = Line(benchmark="x", traits=NIQE, values=(4.0, 5.0, 3.0, 3.5, None), quoted=3)
+    assert shown.marks == ("best", "second", "best", "second", "")
+    alone = Line(benchmark="x", traits=NIQE, values=(4.0, 3.0, 3.5), quoted=2)
+    assert alone.marks == ("", "best", "second")
+
+
+def test_a_metric_that_needs_hq_has_no_line_without():
+    shown = table(metrics=(metrics.traits("fid"), NIQE))
+    assert [(x.benchmark, x.traits.name) for x in shown.lines] == [
+        ("pairs", "fid"), ("pairs", "niqe"), ("lq_only", "niqe"),
+    ]  # fmt: skip
 
 
 def test_lines_are_the_metrics_that_apply():
@@ -82,7 +98,7 @@ def test_lines_are_the_metrics_that_apply():
 def test_a_metric_without_scores_is_a_line_of_dashes():
     shown = table(metrics=(LPIPS, NIQE))
     assert shown.lines[0].texts == (DASH, DASH)
-    assert f"| lpips ↓ | {DASH}" in " ".join(tables.markdown(shown).split())
+    assert f"| lpips ↓ | {DASH}" in " ".join(formats.markdown(shown).split())
 
 
 def test_composites_have_lines_where_a_run_has_one():
@@ -96,7 +112,7 @@ def test_composites_have_lines_where_a_run_has_one():
 
 
 def test_markdown_reads_back_as_the_table():
-    text = tables.markdown(table())
+    text = formats.markdown(table())
     rows = [[c.strip() for c in r.strip("|").split("|")] for r in text.splitlines() if "|" in r]
     assert rows[0] == ["Benchmark", "Metric", "bicubic", "full-auto-0"]
     assert rows[2:] == [
@@ -110,12 +126,12 @@ def test_markdown_reads_back_as_the_table():
 
 def test_a_name_with_a_bar_does_not_break_markdown():
     shown = Table(runs=("a|b",), lines=(line(1.0),))
-    assert r"a\|b" in tables.markdown(shown)
+    assert r"a\|b" in formats.markdown(shown)
 
 
 def test_csv_holds_the_unrounded_values():
     shown = Table(runs=("a", "b"), lines=(line(25.123456, None), line(1 / 3, 2.0, traits=NIQE)))
-    rows = list(csv.reader(io.StringIO(tables.plain_csv(shown))))
+    rows = list(csv.reader(io.StringIO(formats.plain_csv(shown))))
     assert rows == [
         ["benchmark", "metric", "better", "a", "b"],
         ["x", "psnr", "higher", "25.123456", ""],
@@ -124,7 +140,7 @@ def test_csv_holds_the_unrounded_values():
 
 
 def test_latex_is_escaped_and_ruled():
-    text = tables.latex(table())
+    text = formats.latex(table())
     assert r"lq\_only & niqe $\downarrow$ & \underline{9.5000} & \textbf{5.5000} \\" in text
     assert text.count(r"\midrule") == 2
     assert text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule")
@@ -132,9 +148,89 @@ def test_latex_is_escaped_and_ruled():
     assert text.count("{") == text.count("}")
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
-def test_latex_compiles(tmp_path):
-    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}%s\end{document}"
-    (tmp_path / "t.tex").write_text(document % tables.latex(table()))
+def test_runs_down_leaves_out_what_has_no_value():
+    lines = (line(1.0, None, benchmark="a"), line(None, None, benchmark="b"))
+    laid = tables.grid(Table(runs=("p", "q"), lines=lines, down="runs"))
+    assert laid.head == ("Benchmark", "Run", "psnr ↑")
+    assert [[[cell.text for cell in row] for row in rows] for rows in laid.blocks] == [
+        [["a", "p", "1.00"]]
+    ]
+    shown = Table(runs=("p", "q"), lines=lines, down="runs")
+    assert formats.plain_csv(shown) == "benchmark,run,psnr\na,p,1.0\n"
+
+
+HARD = "a_b%c&d#e$f{g}h~i^j\\k<l>m|n é ł 日本 ↓ – \x07"
+
+
+def hard(runs=14, benchmarks=12):
+    """A table of every character that LaTeX reads as a command, too long and wide for a page."""
+    lines = [
+        Line(benchmark=f"{HARD} {index}", traits=traits, values=tuple(map(float, range(runs))))
+        for index in range(benchmarks)
+        for traits in (PSNR, NIQE, LPIPS, *map(metrics.traits, ("maniqa-pipal", "clipiqa+")))
+    ]
+    names = tuple(f"{HARD} {index}" if index < 2 else f"run_{index}" for index in range(runs))
+    return Table(runs=names, lines=tuple(lines), title=HARD, notes=(HARD, "A note."))
+
+
+@pytest.mark.parametrize("down", ["metrics", "runs"])
+def test_latex_is_balanced_and_escaped(down):
+    text = formats.latex(replace(hard(), down=down))
+    assert text.isascii()
+    assert "\x07" not in text
+    opened = re.findall(r"\\(begin|end)\{(\w+)\}", text)
+    stack = []
+    for word, name in opened:
+        if word == "begin":
+            stack.append(name)
+        else:
+            assert stack.pop() == name
+    assert stack == []
+    plain = re.sub(r"\\[a-zA-Z]+|\\\\|\\.", "", text)  # commands and escaped characters
+    assert plain.count("{") == plain.count("}")
+    assert not set("%#~^_") & set(plain)
+    body = [row for row in text.splitlines() if row.endswith(r" \\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in body} == {plain_columns(down)}
+
+
+def plain_columns(down):
+    """Separators of a row: 14 runs or 5 metrics, beside the two names."""
+    return 15 if down == "metrics" else 6
+
+
+def test_a_long_latex_table_is_continued_at_a_benchmark():
+    text = formats.latex(hard(runs=2))
+    assert text.count(r"\begin{table}") == text.count(r"\caption{") == 2
+    assert text.count("(continued)") == 1
+    assert text.count("A note.") == 1
+    assert [part.count("psnr") for part in text.split(r"\end{table}")] == [9, 3, 0]
+
+
+def compiled(folder, *texts):
+    """Sets LaTeX tables with booktabs and returns the log; a skip where there is no pdflatex."""
+    if not shutil.which("pdflatex"):
+        pytest.skip("pdflatex is not installed")
+    document = (
+        r"\documentclass{article}\usepackage[margin=15mm,landscape]{geometry}\usepackage{booktabs}"
+        r"\begin{document}%s\end{document}"
+    )
+    (folder / "t.tex").write_text(document % "\n".join(texts))
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "t.tex"]
-    assert run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    done = run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
+
+
+def test_latex_compiles(tmp_path):
+    shown = [table(), hard(), replace(hard(), down="runs"), Table(runs=("a",), lines=())]
+    log = compiled(tmp_path, *map(formats.latex, shown))
+    assert "Undefined control sequence" not in log
+    assert "undefined on input line" not in log
+
+
+def test_the_reports_tables_compile_and_fit_a_page(tmp_path, checkout):
+    found = sorted((checkout / "reports/tables").glob("*.tex"))
+    assert found
+    log = compiled(tmp_path, *(path.read_text() for path in found))
+    assert "Overfull" not in log
+    assert "Float too large" not in log

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omgsr import color, device, images, inference, methods, runs
+from omgsr import color, device, images, inference, journal, methods, runs
 from omgsr.cli import main
-from omgsr.commands import upscale
 from omgsr.restoring import OneStep
 from tests import models
 from tests.test_runs import fields
@@ -52,7 +51,7 @@ def command(tiny: Path, model: Path, tmp_path: Path) -> Run:
 def names(folder: Path) -> list[str]:
     """Results below a folder, without the record."""
     found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    return [name for name in found if name != upscale.RECORD]
+    return [name for name in found if name != journal.NAME]
 
 
 def test_files_and_folders_are_restored_as_the_stage_restores_them(
@@ -103,7 +102,7 @@ def test_a_second_call_restores_what_is_missing_alone(
     assert names(out) == ["0.png", "1.png", "2.png"]
     kept = [p.stat().st_mtime_ns == times[p] for p in sorted(out.glob("*.png"))]
     assert kept == [True, False, True]
-    record = json.loads((out / upscale.RECORD).read_text())
+    record = json.loads((out / journal.NAME).read_text())
     assert sorted(record["images"]) == names(out)  # those of both calls
     assert command(folder, "--overwrite", out=out) == 0
     assert not any(p.stat().st_mtime_ns == times[p] for p in out.glob("*.png"))
@@ -181,7 +180,7 @@ def test_an_image_that_fails_does_not_stop_its_batch(
     said = capsys.readouterr()
     assert "b.png: 9 x 6 could not be restored: 9 x 6 pixels take more memory" in said.err
     assert "2 restored, 1 failed" in said.out
-    record = json.loads((tmp_path / "out" / upscale.RECORD).read_text())
+    record = json.loads((tmp_path / "out" / journal.NAME).read_text())
     assert record["images"]["b.png"]["error"]
     assert record["images"]["a.png"]["size_out"] == [12, 18]
 
@@ -264,7 +263,7 @@ def test_another_method_needs_no_model(tmp_path: Path, method: str) -> None:
     kind = getattr(Image.Resampling, method.upper())
     expected = np.asarray(Image.fromarray(images.read_rgb(one)).resize((27, 18), kind))
     np.testing.assert_array_equal(images.read_rgb(tmp_path / "out" / "one.png"), expected)
-    record = json.loads((tmp_path / "out" / upscale.RECORD).read_text())
+    record = json.loads((tmp_path / "out" / journal.NAME).read_text())
     assert record["model"]["method"] == method
 
 
@@ -288,7 +287,7 @@ def test_a_full_disk_stops_with_a_message(
         raise OSError(28, "No space left on device", str(path))
 
     picture(tmp_path / "a.png")
-    monkeypatch.setattr("omgsr.pictures.files.write_bytes", full)
+    monkeypatch.setattr("omgsr.files.write_bytes", full)
     assert command(tmp_path / "a.png") == 1
     assert "No space left on device" in capsys.readouterr().err
     assert names(tmp_path / "out") == []

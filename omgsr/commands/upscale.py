@@ -6,7 +6,6 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ colour profile and camera data are carried over, and a rotated photograph comes 
 that are there already are skipped, so the same command continues after an interruption. An image
 that cannot be read is named, the others are restored, and the exit code is 1. How each picture was
 made is in omgsr-upscale.json beside the results."""
-RECORD = "omgsr-upscale.json"
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "same": None}
 
 
@@ -83,9 +81,11 @@ def _computation(parser: argparse.ArgumentParser) -> None:
         help="auto takes a GPU where there is one (default)")  # fmt: skip
     add("--dtype", "--weight_dtype", choices=("fp32", "bf16", "fp16"), default="fp32",
         help="arithmetic of the model (default: fp32)")  # fmt: skip
-    add("--batch", type=int, default=1, metavar="N",
-        help="images of one size that are restored together: faster on a GPU, and the last bit of "
-        "a pixel may then depend on which images are together (default: 1)")  # fmt: skip
+    add("--batch", type=int, metavar="N",
+        help="images of one size that are restored together. A CPU computes small images one on "
+        "each core (default: as many as it has cores; 1 for an image alone on all cores). On a GPU "
+        "more are faster, and the last bit of a pixel may then depend on which are together "
+        "(default: 1)")  # fmt: skip
     add("--process-size", "--process_size", type=int, metavar="PIXELS",
         help="images whose result is smaller are restored at this size and reduced: what the model "
         "was trained at (default: no; 512 for SD)")  # fmt: skip
@@ -96,13 +96,24 @@ def _computation(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Restores what is not there yet; 1 if an image could not be."""
-    from omgsr import inputs
+    import torch
+
+    from omgsr import device, inputs
 
     _check(given)
-    jobs = inputs.plan([*given.input, *given.input_image], given.output, SUFFIXES[given.format])
+    failed: list[str] = []
+    asked = [*given.input, *given.input_image]
+    jobs = inputs.plan(asked, given.output, SUFFIXES[given.format], failed)
     todo = {a: b for a, b in jobs.items() if given.overwrite or not b.exists()}
     print(f"{len(jobs)} images, {len(jobs) - len(todo)} of them in {given.output} already")
-    return _restore(todo, given) if todo else 0
+    if todo:
+        where = device.pick(given.device)
+        if given.batch is None:  # by all images: a continued run computes as one that was not
+            given.batch = 1 if where.type != "cpu" else min(torch.get_num_threads(), len(jobs))
+        failed += _restore(todo, given, where)
+    for line in failed:
+        print(f"omgsr upscale: {line}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -120,113 +131,27 @@ def _check(given: argparse.Namespace) -> None:
         raise ValueError(f"--quality: got {given.quality}, allowed: 1 to 100")
 
 
-def _restore(todo: Mapping[Path, Path], given: argparse.Namespace) -> int:
-    """Writes the results and the record, with a bar; 1 if an image could not be restored."""
+def _restore(todo: Mapping[Path, Path], given: argparse.Namespace, where: Any) -> list[str]:
+    """Writes the results and the record, with a bar => why images could not be restored."""
     from tqdm import tqdm
 
-    from omgsr import device, flow
+    from omgsr import flow
+    from omgsr.commands import _methods
+    from omgsr.journal import Journal
 
-    where = device.pick(given.device)
-    method, about = _method(given, where)
+    method, about = _methods.load(given, where)
     factor = given.scale or about["scale"]
     size = flow.longest(given.longest_side) if given.longest_side else flow.scaled(factor)
     stream = flow.Flow(method, size, given.batch, given.quality)
-    done: list[flow.Done] = []
-    started = time.perf_counter()
-    try:
+    settings = {k: v for k, v in vars(given).items() if k not in ("run", "command", "input")}
+    failed, started = list[str](), time.perf_counter()
+    with Journal(given.output, settings, about, method, str(where)) as journal:
         title = f"{given.method} on {where}"
         for one in tqdm(stream.run(todo), total=len(todo), desc=title, unit="image"):
-            done.append(one)
-            if one.error:
-                tqdm.write(f"omgsr upscale: {one.error}", file=sys.stderr)
-    finally:
-        _record(given, about, method, str(where), done)
-    failed = sum(bool(one.error) for one in done)
-    speed = len(done) / (time.perf_counter() - started)
-    print(f"{len(done) - failed} restored, {failed} failed, {speed:.2f} images a second")
-    for note in getattr(method, "notes", []):
+            journal.add(one)
+            failed += [one.error] if one.error else []
+    speed = len(todo) / (time.perf_counter() - started)
+    print(f"{len(todo) - len(failed)} restored, {len(failed)} failed, {speed:.2f} images a second")
+    for note in dict.fromkeys(getattr(method, "notes", [])):
         print(f"note: {note}")
-    return 1 if failed else 0
-
-
-def _method(given: argparse.Namespace, where: Any) -> tuple[Any, dict[str, Any]]:
-    """The method and what the record says of its model."""
-    from omgsr import methods
-
-    color: Any = "none" if given.color == "nofix" else given.color
-    own = {
-        "tile": given.tile, "overlap": given.overlap, "process_size": given.process_size,
-        "dtype": given.dtype, "seed": given.seed,
-    }  # fmt: skip
-    if given.method == "omgsr":
-        return _omgsr(given, where, color, own)
-    options: dict[str, Any] = {}
-    if given.method in ("osediff", "pisasr"):
-        options = {name: value for name, value in own.items() if value is not None}
-        options |= {"prompt": given.prompt} if given.prompt is not None else {}
-    elif given.method == "realesrgan":
-        options = {"dtype": given.dtype}
-    method = methods.load(
-        given.method, path=given.model, foundation=given.foundation, device=where, color=color,
-        **options,
-    )  # fmt: skip
-    weights = {"path": str(given.model), "sha256": _hash(given.model)} if given.model else {}
-    return method, {"scale": 4, "method": given.method, "weights": weights}
-
-
-def _omgsr(
-    given: argparse.Namespace, where: Any, color: Any, own: dict[str, Any]
-) -> tuple[Any, dict[str, Any]]:
-    from omgsr import files, inference, prompt, runs
-    from omgsr.restoring import OneStep
-
-    generator, card = runs.load(given.model, given.foundation, given.timestep)
-    about = files.read_json(given.foundation / "foundation.json")
-    if given.prompt is not None:
-        model = given.foundation / about["path"]
-        if not (model / "text_encoder").is_dir():
-            raise ValueError(f"--prompt: {model} has no text_encoder/; leave --prompt out")
-        generator.backbone.prompt = prompt.embed(model, given.prompt)
-    generator = inference.merge(generator).to(where)
-    method = OneStep(generator, color=color, **own)
-    told = {
-        "scale": card.scale if card else 4,
-        "method": "omgsr",
-        "card": asdict(card) if card else None,
-        "adapters": runs.hashes(given.model),
-        "foundation": about,
-    }
-    return method, told
-
-
-def _hash(path: Path) -> str:
-    from omgsr.methods.fingerprint import sha256
-
-    return sha256(path)
-
-
-def _record(
-    given: argparse.Namespace, about: dict[str, Any], method: Any, where: str, done: list[Any]
-) -> None:
-    """Adds this command's images to the record of the folder."""
-    from omgsr import environment, files
-
-    path = given.output / RECORD
-    images: dict[str, Any] = {}
-    if path.exists():
-        known = files.read_json(path).get("images", {})
-        images = {name: one for name, one in known.items() if (given.output / name).exists()}
-    settings = {k: v for k, v in vars(given).items() if k not in ("run", "command", "input")}
-    for one in done:
-        name = one.target.relative_to(given.output).as_posix()
-        images[name] = {
-            "source": str(one.source), "size_in": one.size_in, "size_out": one.size_out,
-            "seconds": round(one.seconds, 4), "error": one.error, "method": about["method"],
-        }  # fmt: skip
-    told = {
-        "settings": {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()},
-        "model": about, "device": where, "tile": getattr(method, "tile_used", None),
-        "notes": list(getattr(method, "notes", [])), "environment": environment.describe(),
-        "images": dict(sorted(images.items())),
-    }  # fmt: skip
-    files.write_json(path, told)
+    return failed

@@ -31,7 +31,7 @@ KNOWN = {
         obtain="release v0.1.0 of xinntao/Real-ESRGAN on GitHub has RealESRGAN_x4plus.pth, v0.2.1 "
         "RealESRGAN_x2plus.pth",
         licence="BSD-3-Clause",
-        options=("dtype",),
+        options=("dtype", "tile", "overlap"),
     ),
     "osediff": Known(
         path="osediff.pkl, or the folder that `omgsr convert` makes of it",
