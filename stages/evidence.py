@@ -38,10 +38,11 @@ def share(config: Config) -> Shared:
 
 
 def artifacts() -> tuple[tuple[Path, str], ...]:
-    """Give the files of the report: its tables and its pictures."""
+    """Give the files of the report: its tables, its pictures and how the scores were made."""
     folders = [Path("reports/tables"), Path("reports/figures")]
     found = [(file, folder.name) for folder in folders for file in sorted(folder.iterdir())]
-    return (*found, (Path("reports/timestep.png"), "figures"))
+    contract = Path("reports/contract.json"), ""
+    return (*found, (Path("reports/timestep.png"), "figures"), contract)
 
 
 def pictures(config: Config, run: str) -> tuple[Picture, ...]:

@@ -46,7 +46,7 @@ def write_reports(root: Path, composite: float) -> None:
     )
     timestep = {"t": 154, "images": 8, "low": 150, "high": 160}
     (root / "reports/timestep.json").write_text(json.dumps(timestep))
-    for name in ("tables/psnr.md", "figures/mini_standard.png", "timestep.png"):
+    for name in ("tables/psnr.md", "figures/mini_standard.png", "timestep.png", "contract.json"):
         (root / "reports" / name).parent.mkdir(exist_ok=True)
         (root / "reports" / name).write_text(f"{name} {composite}")
 
@@ -179,7 +179,7 @@ def test_every_run_is_recorded_once_and_whole(project: Path, stage: Stage) -> No
     curve = client.get_metric_history(full.info.run_id, "train/lrr")
     assert sorted((m.step, m.value) for m in curve) == [(s, 1.0 / s) for s in range(1, 31)]
     files = [f.path for f in client.list_artifacts(full.info.run_id)]
-    assert files == ["dvc.lock", "figures", "images", "tables"]
+    assert files == ["contract.json", "dvc.lock", "figures", "images", "tables"]
     validated = client.get_metric_history(full.info.run_id, "val/psnr")
     assert sorted((m.step, m.value) for m in validated) == [(10, 30.0), (20, 40.0), (30, 50.0)]
     pictures = [f.path for f in client.list_artifacts(full.info.run_id, "figures")]
