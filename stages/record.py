@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -172,8 +173,15 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (tracking.TrackingError, ValueError, OSError) as error:
-        sys.exit(
+    except tracking.TrackingError as error:
+        experiment = os.environ.get("DVC_EXP_NAME", "")
+        again = f"`dvc exp apply {experiment}`, then `dvc repro`," if experiment else "`dvc repro`"
+        print(
             f"record: {error}\nNothing is lost: reports/ and runs/ are complete, and the next "
-            "`dvc repro` records them. Another store: MLFLOW_TRACKING_URI."
+            f"{again} records them. Another store: MLFLOW_TRACKING_URI.",
+            file=sys.stderr,
         )
+        # DVC throws an experiment away that fails, with all its results.
+        sys.exit(0 if experiment else 1)
+    except (ValueError, OSError) as error:
+        sys.exit(f"record: {error}")

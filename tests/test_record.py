@@ -257,6 +257,9 @@ def test_an_unreachable_store_loses_nothing(project: Path, stage: Stage) -> None
     assert "127.0.0.1:9" in failed.stderr
     assert "Nothing is lost" in failed.stderr
     assert "Traceback" not in failed.stderr
+    kept = stage(MLFLOW_TRACKING_URI="http://127.0.0.1:9", DVC_EXP_NAME="mine")
+    assert kept.returncode == 0  # DVC throws away an experiment that fails
+    assert "`dvc exp apply mine`, then `dvc repro`, records them" in kept.stderr
     assert "2 new" in stage().stdout
 
 
