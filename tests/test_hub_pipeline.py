@@ -70,7 +70,7 @@ def profile(project: Project, data: Path, model: Path, kind: str) -> dict[str, A
         validation={"images": 1, "pairs": 1, "every": 2, "metrics": ["psnr"]}, final="psnr",
     )  # fmt: skip
     values["infer"] = {"batch": 1, "color": "adain"}  # else minutes on a CPU
-    values["score"]["metrics"] = ["psnr", "niqe"]
+    values["score"] |= {"metrics": ["psnr", "niqe"], "composite": None}
     yaml.dump(values, project.folder / "configs/small.yaml")
     params = yaml.load(project.folder / "params.yaml")
     params["profile"] = "small"
