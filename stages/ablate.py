@@ -183,7 +183,7 @@ def readme(name: str, settings: config.Config, star: dict[str, Any], said: list[
         *said, "", "![Composite scores](figure.png)", "",
         "[Every metric](scores.md); `spread.csv` has its mean and spread over seeds, `scores.csv`",
         "every image.", "", "## What it does not show", "",
-        *([f"- {tables.PIPELINE_ONLY}"] if settings.profile == "mini" else []),
+        *([f"- {tables.PIPELINE_ONLY}"] if settings.foundation.backbone == "mini" else []),
         *(f"- {text}" for text in plan.limits),
     ]  # fmt: skip
     return lines + (printed(plan.table) if plan.table else [])
