@@ -15,17 +15,17 @@ from omgsr._build import convert, unknown
 from omgsr._checks import check_disjoint, check_names, check_references
 from omgsr._yaml import read_yaml
 from omgsr.baselines import Method as Method
+from omgsr.plans import Infer as Infer
+from omgsr.plans import Score as Score
+from omgsr.plans import TimestepSection as TimestepSection
+from omgsr.plans import Train as Train
 from omgsr.presets import Preset
 from omgsr.sections import Ablation as Ablation
 from omgsr.sections import Features as Features
 from omgsr.sections import Foundation as Foundation
 from omgsr.sections import FoundationTraining as FoundationTraining
-from omgsr.sections import Infer as Infer
 from omgsr.sections import Run as Run
-from omgsr.sections import Score as Score
 from omgsr.sections import Sweep as Sweep
-from omgsr.sections import TimestepSection as TimestepSection
-from omgsr.sections import Train as Train
 from omgsr.sections import Variant as Variant
 from omgsr.sections import Whole
 from omgsr.sets import Benchmark as Benchmark
