@@ -2,8 +2,8 @@
 
     python -m benchmarks.overhead [commit, default HEAD]
 
-Clones this repository, replaces the body of every stage but `record` by one that writes small
-files, and runs `dvc repro` over twelve timesteps of two variants. `train` still logs its curves
+Clones this repository, replaces the body of every stage but `digests` and `record` by one that
+writes small files, and runs `dvc repro` over twelve timesteps of two variants. `train` still logs its curves
 live, as it always does. Prints the seconds a stage and where they go; the bar is 0.3. All is done
 one after the other, so on an idle machine the seconds of the processor are nearly those of the
 clock; on a busy one they alone say something.
@@ -113,9 +113,9 @@ def prepare(folder: Path, commit: str) -> int:
     run(["git", "checkout", "-q", commit], cwd=folder, check=True)
     (folder / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(folder / "reports", ignore_errors=True)
-    keep = {"__init__", "evidence", "labels", "launch", "live", "record", "registry", "served"}
+    keep = {"__init__", "digests", "evidence", "imports", "labels", "launch", "live", "record"}
     for path in (folder / "stages").glob("*.py"):
-        if path.stem not in keep | {"store", "tracking", "ui"}:
+        if path.stem not in keep | {"registry", "served", "store", "tracking", "ui"}:
             path.write_text(STUB)
     given = folder / "params.yaml"
     lines = given.read_text().splitlines()

@@ -30,8 +30,12 @@ def twin(model: Any) -> Any:
         elif isinstance(one, torch.nn.Module):
             waiting += [*one.parameters(), *one.buffers()]
             # PyIQA hides networks in lists where their weights shall not be saved with its own.
-            waiting += [v for part in one.modules() for v in vars(part).values()
-                        if isinstance(v, Tensor | list | tuple)]
+            waiting += [
+                v
+                for part in one.modules()
+                for v in vars(part).values()
+                if isinstance(v, Tensor | list | tuple)
+            ]
         else:
             waiting += [v for v in one if isinstance(v, torch.nn.Module)]
     return copy.deepcopy(model, shared)

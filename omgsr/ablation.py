@@ -143,9 +143,7 @@ def _over_timesteps(
     return made
 
 
-def _side_by_side(
-    average: pd.DataFrame, composites: pd.DataFrame, runs: Sequence[Run]
-) -> Figure:
+def _side_by_side(average: pd.DataFrame, composites: pd.DataFrame, runs: Sequence[Run]) -> Figure:
     made = Figure(figsize=(2.2 + 1.6 * len(average), 4), dpi=130, layout="constrained")
     axes = made.subplots()
     places = {setting: place for place, setting in enumerate(average["setting"])}

@@ -22,8 +22,7 @@ def require_expected(folder: Folder, found: Collection[Path]) -> None:
         f"{folder.path}: got {len(found):,} images in {above:,} folder{'s' * (above > 1)}, "
         f"expected {folder.expected:,}; often an archive is not unpacked to the end (LSDIR has 85 "
         "sub-folders), or the path is one folder too deep or too high (FFHQ's 00000 is one of 70 "
-        "sub-folders); correct the path, or `expected` in configs/<profile>.yaml"
-        + needed(folder)
+        "sub-folders); correct the path, or `expected` in configs/<profile>.yaml" + needed(folder)
     )
 
 

@@ -64,9 +64,7 @@ def latex(table: Table) -> str:
     return "\n".join(parts)
 
 
-def _float(
-    head: Sequence[str], blocks: Sequence[Sequence[Sequence[Cell]]], caption: str
-) -> str:
+def _float(head: Sequence[str], blocks: Sequence[Sequence[Sequence[Cell]]], caption: str) -> str:
     marks = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
     many = len(head) > 8
     bodies = []

@@ -19,9 +19,7 @@ def chosen(
         yield row, versions(row, benchmark, runs, scale)
 
 
-def versions(
-    row: Row, benchmark: str, runs: Sequence[str], scale: int
-) -> dict[str, sheets.Pixels]:
+def versions(row: Row, benchmark: str, runs: Sequence[str], scale: int) -> dict[str, sheets.Pixels]:
     """LQ, bicubic, every run and HQ of one picture, all of one size."""
     lq = manifest.load_lq(row)
     found = {"LQ (nearest)": sheets.nearest(lq, scale), "bicubic": images.upscale(lq, scale)}

@@ -111,9 +111,7 @@ def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") or part == "lost+found" for part in parts)  # of a file system
 
 
-def _reduced(
-    grey: NDArray[np.uint16], alpha: NDArray[np.uint16] | None
-) -> NDArray[np.uint8]:
+def _reduced(grey: NDArray[np.uint16], alpha: NDArray[np.uint16] | None) -> NDArray[np.uint8]:
     """Deep grey (h, w), its transparent level white => uint8 (h, w, 3)."""
     shown = grey if alpha is None else np.where(alpha, grey, np.uint16(65535))
     levels = (shown.astype(np.uint32) + 128) // 257

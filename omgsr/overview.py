@@ -63,9 +63,7 @@ def paper(found: Sequence[Table]) -> Block:
             for row in block
         ]
         shown.append(
-            page.Table(
-                head=laid.head, rows=rows, names=2, caption=table.title, notes=table.notes
-            )
+            page.Table(head=laid.head, rows=rows, names=2, caption=table.title, notes=table.notes)
         )
     none = "None of the paper's tables is about these runs and benchmarks."
     return Block(id="paper", title="The paper's tables", text="" if shown else none, tables=shown)

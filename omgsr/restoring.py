@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from omgsr import budget, color, scaling, seeding
 from omgsr.chain import Chain, View
 from omgsr.color import Alignment
 from omgsr.generator import Generator
+from omgsr.halving import within_memory
 from omgsr.precision import DTYPES, Precision, unit
 from omgsr.precision import NonFiniteImage as NonFiniteImage
 from omgsr.scaling import Size
@@ -89,7 +89,9 @@ class OneStep:
         restored: list[NDArray[np.float32]] = []
         for first in range(0, len(batch), together):
             lq = [scaling.resize(image, working) for image in batch[first : first + together]]
-            restored += self._within_memory(lq, tiling)
+            restored += within_memory(
+                self._restore, lq, tiling, working, device=self._device, notes=self.notes
+            )
         made = [scaling.resize(image, size) for image in restored]
         return [np.clip(image, 0, 1, out=image) for image in made]
 
@@ -111,34 +113,7 @@ class OneStep:
             tiling = self._tiling(side, self._overlap if fits else None)
         return tiling, max(int(memory / (self._pixel * area)), 1)
 
-    def _within_memory(self, lq: list[NDArray[Any]], tiling: Tiling) -> list[NDArray[np.float32]]:
-        """Restores; where memory runs out, one by one, and then by tiles of half the side."""
-        while True:
-            try:
-                return self._restore(lq, tiling)
-            except Exception as error:
-                if not budget.is_exhaustion(error):
-                    raise
-            budget.release(self._device)  # only here does no traceback hold tensors any more
-            if len(lq) > 1:
-                self.notes.append(f"out of memory: {len(lq)} images restored one by one")
-                return [self._within_memory([one], tiling)[0] for one in lq]
-            height, width = lq[0].shape[:2]
-            tiling = self._smaller(tiling, height, width)
-            self.notes.append(f"out of memory: went on with tiles of {tiling.tile} pixels")
-
-    def _smaller(self, tiling: Tiling, height: int, width: int) -> Tiling:
-        """Half the tile, or less where the image was as large as four of that half."""
-        least = min(tiling.tile // 2, math.isqrt(height * width) // 4)
-        side = least // self._multiple * self._multiple
-        if side < min(budget.SMALLEST, tiling.tile):
-            raise MemoryError(
-                f"{width} x {height} pixels take more memory than {self._device} has free, even by "
-                f"tiles of {tiling.tile} pixels; close other programs or use another device"
-            )
-        return replace(tiling, tile=side, overlap=tiling.overlap * side // tiling.tile)
-
-    def _restore(self, lq: list[NDArray[Any]], tiling: Tiling) -> list[NDArray[np.float32]]:
+    def _restore(self, lq: Sequence[NDArray[Any]], tiling: Tiling) -> list[NDArray[np.float32]]:
         """Upscaled images of one size => restored and coloured, float32 (H, W, 3) in [0, 1]."""
         height, width = lq[0].shape[:2]
         padded = np.stack([scaling.pad(image, self._multiple) for image in lq])

@@ -65,9 +65,7 @@ def log_pictures(client: "MlflowClient", run: str, pictures: Iterable[Picture]) 
             client.log_image(run, picture.convert("RGB"), key=key, step=step)
 
 
-def log_model(
-    client: "MlflowClient", experiment: str, run: str, name: str, folder: Path
-) -> None:
+def log_model(client: "MlflowClient", experiment: str, run: str, name: str, folder: Path) -> None:
     """Log a run's folder `model`, adapters and card, as a pyfunc model and a version of `omgsr`."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.exceptions import MlflowException

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
 from omgsr import budget
+from omgsr.halving import within_memory
 from omgsr.tiling import Tiling, tiled
 
 WHOLE = 4
@@ -61,7 +60,20 @@ class Enlarger:
         memory = self._memory - (BUFFERS * area * len(x) if self.device.type == "cpu" else 0)
         together = max(int(memory / (self.pixel * area)), 1)
         tiling = self._asked or self._fitting(memory)
-        return _joined([self._within_memory(some, tiling) for some in x.split(together)])
+        done = [
+            part
+            for some in x.split(together)
+            for part in within_memory(
+                self._enlarged,
+                some.split(1),
+                tiling,
+                (x.shape[2], x.shape[3]),
+                device=self.device,
+                notes=self.notes,
+                scale=self.scale,
+            )
+        ]
+        return _joined(done)
 
     def _fitting(self, memory: float) -> Tiling:
         side = budget.largest_tile(memory, self.pixel, self.step * self.scale)
@@ -74,46 +86,18 @@ class Enlarger:
         least = side // 4 if overlap is None else -(-overlap // self.scale)
         return Tiling(tile=side, overlap=least, step=self.step)
 
-    def _within_memory(self, x: Tensor, tiling: Tiling) -> Tensor:
-        while True:
-            try:
-                return self._enlarged(x, tiling)
-            except Exception as error:
-                if not budget.is_exhaustion(error):
-                    raise
-            budget.release(self.device)  # only here does no traceback hold tensors any more
-            if len(x) > 1:
-                self.notes.append(f"out of memory: {len(x)} images restored one by one")
-                return _joined([self._within_memory(one, tiling) for one in x.split(1)])
-            tiling = self._smaller(tiling, *x.shape[2:])
-            self.notes.append(
-                f"out of memory: went on with tiles of {tiling.tile * self.scale} pixels"
-            )
-
-    def _enlarged(self, x: Tensor, tiling: Tiling) -> Tensor:
-        height, width = x.shape[2:]
+    def _enlarged(self, images: Sequence[Tensor], tiling: Tiling) -> list[Tensor]:
+        height, width = images[0].shape[2:]
         if height * width <= WHOLE * tiling.tile**2:
             self.tile_used = None
-            return self.network(x).float()
+            return [self.network(_joined(images)).float()]
         self.tile_used = tiling.tile * self.scale
         on_device = height * width * self.scale**2 <= ON_DEVICE
         store = self.device if on_device else torch.device("cpu")
         factor, run = Fraction(self.scale), lambda tiles, _: self.network(tiles)
-        return _joined([tiled(run, one, tiling, factor, store) for one in x.split(1)])
-
-    def _smaller(self, tiling: Tiling, height: int, width: int) -> Tiling:
-        """Half the tile, or less where the image was as large as four of that half."""
-        least = min(tiling.tile // 2, math.isqrt(height * width) // 4)
-        side = least // self.step * self.step
-        if side * self.scale < min(budget.SMALLEST, tiling.tile * self.scale):
-            raise MemoryError(
-                f"{width * self.scale} x {height * self.scale} pixels take more memory than "
-                f"{self.device} has free, even by tiles of {tiling.tile * self.scale} pixels; "
-                "close other programs or use another device"
-            )
-        return replace(tiling, tile=side, overlap=tiling.overlap * side // tiling.tile)
+        return [tiled(run, one, tiling, factor, store) for one in images]
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _joined(parts: Sequence[Tensor]) -> Tensor:
     """One batch; a single part is not copied."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

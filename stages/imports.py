@@ -1,14 +1,11 @@
-"""What each stage's code depends on, from its imports.
+"""What each stage's code depends on, from its imports."""
 
-    python -m tests.deps           the modules of every stage, as dvc.yaml should list them
-"""
+from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
 
 EXEMPT = {
     # The configuration reaches a stage as values, which dvc.yaml tracks as params: a check added
@@ -23,6 +20,7 @@ EXEMPT = {
     # These only show: MLflow what the stages have written, and which messages are seen; or choose
     # where a stage runs.
     "stages/evidence.py",
+    "stages/imports.py",
     "stages/labels.py",
     "stages/launch.py",
     "stages/live.py",
@@ -58,6 +56,7 @@ def _files(name: str, root: Path) -> Iterator[Path]:
                 yield file
 
 
+@cache
 def _imported(file: Path, root: Path) -> set[Path]:
     package = ".".join(file.relative_to(root).parent.parts)
     tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -65,7 +64,7 @@ def _imported(file: Path, root: Path) -> set[Path]:
     return {found for name in names for found in _files(name, root)}
 
 
-def modules(stage: str, root: Path = ROOT) -> list[str]:
+def modules(stage: str, root: Path = Path()) -> list[str]:
     """Give the files of this project that a stage runs, without docstring-only packages."""
     seen: set[Path] = set()
     waiting = [root / "stages" / f"{stage}.py"]
@@ -83,9 +82,3 @@ def _empty(file: Path) -> bool:
     """Say whether a module holds a docstring at most: such a package changes no result."""
     body = ast.parse(file.read_text(encoding="utf-8")).body
     return file.name == "__init__.py" and all(isinstance(node, ast.Expr) for node in body)
-
-
-if __name__ == "__main__":
-    for path in sorted((ROOT / "stages").glob("*.py")):
-        if path.name != "__init__.py" and path.relative_to(ROOT).as_posix() not in EXEMPT:
-            sys.stdout.write(f"{path.stem}:\n" + "".join(f"  - {m}\n" for m in modules(path.stem)))
