@@ -3,10 +3,10 @@
     python -m benchmarks.overhead [commit, default HEAD]
 
 Clones this repository, replaces the body of every stage but `digests` and `record` by one that
-writes small files, and runs `dvc repro` over twelve timesteps of two variants. `train` still logs its curves
-live, as it always does. Prints the seconds a stage and where they go; the bar is 0.3. All is done
-one after the other, so on an idle machine the seconds of the processor are nearly those of the
-clock; on a busy one they alone say something.
+writes small files, and runs `dvc repro` over twelve timesteps of two variants. `train` still logs
+its curves live, as it always does. Prints the seconds a stage and where they go; the bar is 0.3.
+All is done one after the other, so on an idle machine the seconds of the processor are nearly those
+of the clock; on a busy one they alone say something.
 """
 
 import json
