@@ -54,8 +54,9 @@ def composite_curve(
     is what to compare, as composites of two sets of runs are not on one scale.
 
     One variant: a thin line for each benchmark and a thick one for the average. Several: the
-    average of each. `timesteps` and `variants` give those of every run. Runs without a composite
-    are left out; where none has one the figure says so.
+    average of each. Runs that differ in their seed alone are points about their mean, through which
+    the line goes. `timesteps` and `variants` give those of every run. Runs without a composite are
+    left out; where none has one the figure says so.
     """
     table = composites.dropna(subset=["composite"])
     table = table.assign(
@@ -77,14 +78,17 @@ def composite_curve(
         bold = several or name == AVERAGE
         color = "black" if name == AVERAGE else color
         style: dict[str, Any] = {"linewidth": 2.5 if bold else 1, "marker": "o" if bold else "."}
-        points = own.sort_values("t")
-        axes.plot(points["t"], points["composite"], label=name, color=color, **style)
+        mean = own.groupby("t")["composite"].mean()
+        axes.plot(mean.index, mean, label=name, color=color, **style)
+        if len(mean) < len(own):
+            axes.scatter(own["t"], own["composite"], s=12, color=color, alpha=0.5)
     axes.set(xlabel="timestep t", ylabel="composite score ↑", ylim=(-0.05, 1.15))
     axes.set_title("Composite score of the runs (Eqs. 20-23)")
     axes.set_xlim(1020, -20)
     if len(average):
-        best = average.loc[average["composite"].idxmax()]
-        flag(axes, best["t"], best["composite"], f"best average: t = {best['t']}")
+        means = average.groupby(["variant", "t"], sort=False)["composite"].mean()
+        (_, best), value = means.idxmax(), means.max()
+        flag(axes, best, value, f"best average: t = {best}")
     figure.legend(loc="outside right center", frameon=False)
     clean(axes)
     return figure

@@ -79,6 +79,21 @@ def test_losses_have_a_panel_for_each_term_and_a_line_for_each_run():
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["full-1", "to_hq-1"]
 
 
+def test_seeds_are_points_about_the_mean_of_their_timestep():
+    table, timesteps, variants = composites("full")
+    table = table.dropna()
+    again = table.assign(run=table["run"] + "-1", composite=table["composite"].astype(float) - 0.2)
+    timesteps = {**timesteps, **{f"{run}-1": t for run, t in timesteps.items()}}
+    variants = {**variants, **{f"{run}-1": name for run, name in variants.items()}}
+    both = pd.concat([table, again])
+    (axes,) = figures.composite_curve(both, timesteps, variants).axes
+    (line,) = (line for line in axes.lines if line.get_label() == "average")
+    first = table[table["benchmark"] == "average"].set_index("run")["composite"].astype(float)
+    expected = sorted((timesteps[run], value - 0.1) for run, value in first.items())
+    np.testing.assert_allclose(np.transpose([line.get_xdata(), line.get_ydata()]), expected)
+    assert sum(len(points.get_offsets()) for points in axes.collections) == len(both)
+
+
 def test_composites_run_from_999_to_1_with_the_best_named():
     figure = figures.composite_curve(*composites("full"))
     (axes,) = figure.axes
