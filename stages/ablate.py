@@ -12,12 +12,8 @@ any pipeline here has made before are taken from DVC's run-cache: doing it again
 import argparse
 import io
 import json
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +22,9 @@ import pandas as pd
 from omgsr import ablation, config, files, metrics, plots, quoted, tables
 from omgsr._limits import unknown
 from omgsr.composite import AVERAGE, composite
+from stages.experiments import ExperimentError, git, side_by_side, together
 
 OUT = Path("reports/ablations")
-POLL = 2.0
-"""Seconds between two looks at the queue."""
-
-
-class AblationError(RuntimeError):
-    """A command of DVC or git that failed; its own words came before."""
 
 
 def main(names: list[str], jobs: int) -> None:
@@ -44,101 +35,11 @@ def main(names: list[str], jobs: int) -> None:
             raise ValueError(unknown("unknown ablation", name, settings.ablations))
     git("rev-parse", "HEAD")  # dvc exp needs a commit to start from
     for name in names or list(settings.ablations):
-        plan, started = settings.ablations[name], time.time()
+        axes, started = settings.ablations[name].axes, time.time()
         if jobs:
-            queue(name, plan, jobs)
-        revision = together(name, plan)
-        publish(name, settings, revision)
+            side_by_side(f"ablation-{name}", axes, jobs)
+        publish(name, settings, together(f"ablation-{name}", axes))
         print(f"ablate: {name}: {OUT / name}/README.md, {time.time() - started:.0f} s", flush=True)
-
-
-def dvc(*words: str, **environment: str) -> None:
-    """Runs a command of DVC on the screen."""
-    # The queue's workers look for `dvc` on the PATH.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    env = {"PATH": path, **environment}
-    command = [sys.executable, "-m", "dvc", *words]
-    done = subprocess.run(command, check=False, env=os.environ | env)
-    if done.returncode:
-        raise AblationError(f"`dvc {' '.join(words)}` failed with exit code {done.returncode}")
-
-
-def git(*words: str) -> bytes:
-    """What a command of git prints."""
-    done = subprocess.run(["git", *words], capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        raise AblationError(f"`git {' '.join(words)}` failed: {said}")
-    return done.stdout
-
-
-def together(name: str, plan: config.Ablation) -> str:
-    """Makes all runs and their comparison as one experiment of DVC => its commit."""
-    experiment = f"ablation-{name}"
-    forget(experiment)
-    dvc("exp", "run", "--temp", "-n", experiment, *sweep(*plan.axes))
-    return git("rev-parse", "--verify", reference(experiment)).decode().strip()
-
-
-def sweep(*axes: Sequence[Any]) -> list[str]:
-    """Variants, timesteps and seeds => the options of `dvc exp run` that name these runs."""
-    named = zip(("variants", "timesteps", "seeds"), axes, strict=True)
-    lists = [f"sweep.{axis}=[{','.join(map(str, values))}]" for axis, values in named]
-    return [word for text in lists for word in ("-S", text)]
-
-
-def reference(experiment: str) -> str:
-    """Where git keeps an experiment of DVC that started from HEAD."""
-    head = git("rev-parse", "HEAD").decode().strip()
-    return f"refs/exps/{head[:2]}/{head[2:]}/{experiment}"
-
-
-def forget(experiment: str) -> None:
-    """Removes an earlier experiment of the name from the same commit; its runs stay cached."""
-    where = ["git", "rev-parse", "--quiet", "--verify", reference(experiment)]
-    if subprocess.run(where, capture_output=True, check=False).returncode == 0:
-        dvc("exp", "remove", experiment)
-
-
-def queue(name: str, plan: config.Ablation, jobs: int) -> None:
-    """Makes every run in an experiment of its own, `jobs` at a time, and forgets them again.
-
-    What remains is the run-cache, from which `together` takes them. What all of them need is made
-    first, so that no two make it at once; the cores are shared out among them.
-    """
-    shared = f"ablation-{name}-shared"
-    forget(shared)
-    dvc("exp", "run", "--temp", "-n", shared, *sweep(*plan.axes), "timestep")
-    forget(shared)
-    points = {f"ablation-{name}-{v}-{t}-{s}": (v, t, s) for v, t, s in product(*plan.axes)}
-    for experiment in points.keys() - with_state("Queued", "Running"):
-        forget(experiment)
-        one = [[value] for value in points[experiment]]
-        dvc("exp", "run", "--queue", "-n", experiment, *sweep(*one))
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    dvc("queue", "start", "-j", str(jobs), OMP_NUM_THREADS=threads)
-    left = len(points) + 1
-    while waiting := points.keys() & with_state("Queued", "Running"):
-        if len(waiting) < left:
-            left = len(waiting)
-            print(f"ablate: {name}: {left} of {len(points)} runs left", flush=True)
-        time.sleep(POLL)
-    if failed := sorted(points.keys() & with_state("Failed")):
-        raise AblationError(f"{', '.join(failed)} failed; see `dvc queue logs {failed[0]}`")
-    for experiment in points:
-        forget(experiment)
-
-
-def with_state(*states: str) -> set[str]:
-    """Experiments in DVC's queue that are Queued, Running, Success or Failed, by their newest try.
-
-    A table of task, name, time and state, the newest task first.
-    """
-    command = [sys.executable, "-m", "dvc", "queue", "status"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    rows = [line.split() for line in said.splitlines()]
-    newest = {row[1]: row[-1] for row in reversed(rows) if len(row) > 3}
-    return {name for name, state in newest.items() if state in states}
 
 
 def publish(name: str, settings: config.Config, revision: str) -> None:
@@ -219,5 +120,5 @@ if __name__ == "__main__":
     given = parser.parse_args()
     try:
         main(given.names, given.jobs)
-    except (ValueError, OSError, AblationError) as error:
+    except (ValueError, OSError, ExperimentError) as error:
         sys.exit(f"ablate: {error}")

@@ -12,7 +12,7 @@ import pytest
 
 from omgsr import ablation, config
 from omgsr.ablation import Run
-from stages import ablate
+from stages import ablate, experiments
 
 ROOT = Path(__file__).parent.parent
 STAR = {"t": 162, "low": 155, "high": 167}
@@ -105,24 +105,58 @@ def test_the_shipped_ablations_are_the_papers() -> None:
 
 def test_the_options_name_the_runs() -> None:
     plan = config.load(ROOT).ablations["osediff"]
-    assert ablate.sweep(*plan.axes) == [
+    assert experiments.options(plan.axes) == [
         "-S", "sweep.variants=[osediff_ssim]", "-S", "sweep.timesteps=[999,auto]",
         "-S", "sweep.seeds=[0,1,2]",
     ]  # fmt: skip
 
 
+QUEUE = (
+    "Task     Name        Created    Status\n"
+    "0a1b2c3  lrr-a-0     07:20 AM   Running\n"
+    "1a1b2c3  lrr-b-0     07:19 AM   Success\n"
+    "2a1b2c3  lrr-a-0     Nov 20, 2026  Failed\n"
+    "\nWorker status: 1 active, 2 idle\n"
+)
+
+
+def queue(monkeypatch: pytest.MonkeyPatch, *outputs: str) -> None:
+    """DVC says these one after the other, and then the last one again."""
+    left = list(outputs)
+
+    def run(*_: Any, **__: Any) -> Any:
+        said = left.pop(0) if len(left) > 1 else left[0]
+        return subprocess.CompletedProcess([], 0, stdout=said, stderr="ERROR: locked")
+
+    monkeypatch.setattr(experiments.subprocess, "run", run)
+    monkeypatch.setattr(experiments, "POLL", 0.0)
+    monkeypatch.setattr(experiments, "PATIENCE", 0.0)
+
+
 def test_the_newest_try_of_a_run_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = (
-        "Task     Name        Created    Status\n"
-        "0a1b2c3  lrr-a-0     07:20 AM   Running\n"
-        "1a1b2c3  lrr-b-0     07:19 AM   Success\n"
-        "2a1b2c3  lrr-a-0     Nov 20, 2026  Failed\n"
-        "\nWorker status: 1 active, 1 idle\n"
-    )
-    done: Any = subprocess.CompletedProcess([], 0, stdout=said)
-    monkeypatch.setattr(ablate.subprocess, "run", lambda *_, **__: done)
-    assert ablate.with_state("Running", "Queued") == {"lrr-a-0"}
-    assert ablate.with_state("Failed") == set()
+    queue(monkeypatch, QUEUE)
+    assert experiments.status() == ({"lrr-a-0": "Running", "lrr-b-0": "Success"}, 3)
+
+
+def test_a_locked_queue_is_not_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue(monkeypatch, "", QUEUE)
+    assert experiments.status()[1] == 3
+    queue(monkeypatch, "")
+    with pytest.raises(experiments.ExperimentError, match="status` failed: ERROR: locked"):
+        experiments.status()
+
+
+def test_a_queue_without_workers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue(monkeypatch, QUEUE.replace("1 active, 2", "0 active, 0"))
+    with pytest.raises(experiments.ExperimentError, match=r"1 runs left and no worker"):
+        experiments.wait("lrr", ["lrr-a-0", "lrr-b-0"])
+    experiments.wait("lrr", ["lrr-b-0"])
+
+
+def test_a_failed_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue(monkeypatch, QUEUE, QUEUE.replace("Running", "Failed"))
+    with pytest.raises(experiments.ExperimentError, match="lrr-a-0 failed; see `dvc queue logs"):
+        experiments.wait("lrr", ["lrr-a-0", "lrr-b-0"])
 
 
 def test_an_unknown_ablation_is_refused_with_the_known_ones(
@@ -133,7 +167,7 @@ def test_an_unknown_ablation_is_refused_with_the_known_ones(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="unknown ablation 'lpr'; did you mean 'lrr'"):
         ablate.main(["lpr"], 0)
-    with pytest.raises(ablate.AblationError, match="git rev-parse HEAD"):
+    with pytest.raises(experiments.ExperimentError, match="git rev-parse HEAD"):
         ablate.main(["lrr"], 0)  # not a repository
 
 
