@@ -12,7 +12,9 @@ from itertools import product
 from typing import Any
 
 POLL = 2.0
-"""Seconds between two looks at the queue."""
+"""Seconds between two looks at the queue, at first: each starts DVC, which takes a core a second."""
+SLOWEST = 20.0
+"""Seconds between two looks where nothing has changed for a while."""
 PATIENCE = 30.0
 """Seconds without any worker after which there is none: one that starts is not counted at once."""
 TRIES = 5
@@ -121,12 +123,12 @@ def abandoned() -> bool:
 def wait(name: str, experiments: Iterable[str]) -> None:
     """Returns when all of them are done; raises ExperimentError where one failed."""
     own = set(experiments)
-    left = len(own) + 1
+    left, pause = len(own) + 1, POLL
     while True:
         states, workers = status()
         waiting = {one for one in own if states.get(one) in ("Queued", "Running")}
         if len(waiting) < left:
-            left = len(waiting)
+            left, pause = len(waiting), POLL
             print(f"{name}: {left} of {len(own)} runs left", flush=True)
         if not waiting:
             break
@@ -135,7 +137,8 @@ def wait(name: str, experiments: Iterable[str]) -> None:
                 f"DVC's queue has {left} runs left and no worker: they were killed or stopped; the "
                 "same command again goes on. What they said is in .dvc/tmp/exps/celery/*.out"
             )
-        time.sleep(POLL)
+        time.sleep(pause)
+        pause = min(1.5 * pause, SLOWEST)
     if failed := sorted(one for one in own if states.get(one) == "Failed"):
         raise ExperimentError(f"{', '.join(failed)} failed; see `dvc queue logs {failed[0]}`")
 
