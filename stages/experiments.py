@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 POLL = 2.0
-"""Seconds between two looks at the queue, at first: each starts DVC, which takes a core a second."""
+"""Seconds between two looks at the queue, at first: each look starts DVC, a second of a core."""
 SLOWEST = 20.0
 """Seconds between two looks where nothing has changed for a while."""
 PATIENCE = 30.0
