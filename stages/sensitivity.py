@@ -34,6 +34,7 @@ from omgsr import (
 )
 from omgsr.backbones.base import Latent
 from omgsr.manifest import Row
+from stages.experiments import ExperimentError, git
 
 OUT, FOUNDATION = Path("reports/sensitivity"), Path("foundation")
 Sets = Iterator[tuple[str, str, Latent, list[Row]]]
@@ -42,6 +43,7 @@ Sets = Iterator[tuple[str, str, Latent, list[Row]]]
 def main(foundations: dict[str, Path], stored: bool) -> None:
     """Computes what is not stored, then writes table and figure from what is."""
     settings = config.load()
+    made_by = made_at("HEAD") if not stored else made_at("HEAD", "--", str(OUT / "moments.csv"))
     if not stored:
         collect(settings, foundations)
     moments = pd.read_csv(io.StringIO(files.read_text(OUT / "moments.csv")), dtype={"value": str})
@@ -50,7 +52,7 @@ def main(foundations: dict[str, Path], stored: bool) -> None:
     found = sensitivity.table(moments, snr, settings.timestep.bootstrap, settings.seed)
     files.write_text(OUT / "sensitivity.csv", found.to_csv(index=False))
     text = sensitivity.markdown(found)
-    files.write_text(OUT / "README.md", "\n".join([*about(settings), text, "", *END]))
+    files.write_text(OUT / "README.md", "\n".join([*about(settings, made_by), text, "", *END]))
     plots.save(sensitivity.figure(found), OUT / "sensitivity.png")
     print(text)
 
@@ -136,11 +138,20 @@ def degraded(settings: config.Config, preset: str, work: Path) -> list[Row]:
     return manifest.spread(rows, settings.timestep.images)
 
 
-def about(settings: config.Config) -> list[str]:
-    """What the table is of."""
+def made_at(*words: str) -> str:
+    """The commit that the numbers are of, for a reader; empty where there is no git."""
+    try:
+        commit = git("log", "-1", "--abbrev=12", "--format=%h", *words).decode().strip()
+    except (ExperimentError, OSError):
+        return ""
+    return f"`make sensitivity` at commit {commit}. " if commit else ""
+
+
+def about(settings: config.Config, made_by: str) -> list[str]:
+    """What the table is of, and the commit that made its numbers."""
     return [
         "# How t* depends on what it is computed from", "",
-        f"Profile {settings.profile}: `{settings.data.degradation}` pairs, latent "
+        f"{made_by}Profile {settings.profile}: `{settings.data.degradation}` pairs, latent "
         f"`{settings.timestep.latent}`, backbone {settings.foundation.backbone}. Each row changes "
         "one thing; `images` takes random parts of the profile's own pairs.", "",
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,17 @@ def test_the_command_needs_the_stored_numbers_alone(
     assert table["images"].tolist() == [60, 10, 20, 40]
     assert (out / "sensitivity.png").stat().st_size > 1000
     assert "| images | 40 |" in (out / "README.md").read_text()
+    assert "at commit" not in (out / "README.md").read_text()  # no git here
+
+    author = ("-c", "user.name=t", "-c", "user.email=t@t")
+    for words in (("init", "-q"), ("add", "-A"), (*author, "commit", "-qm", "numbers")):
+        subprocess.run(["git", *words], check=True)
+    ask = ["git", "rev-parse", "--short=12", "HEAD"]
+    named = subprocess.run(ask, capture_output=True, check=True)
+    subprocess.run(["git", *author, "commit", "-q", "--allow-empty", "-m", "later"], check=True)
+    stage.main({}, stored=True)
+    expected = f"`make sensitivity` at commit {named.stdout.decode().strip()}. Profile mini"
+    assert expected in (out / "README.md").read_text()
 
 
 def test_a_foundation_is_named_with_its_folder(tiny: Path, tmp_path: Path) -> None:
