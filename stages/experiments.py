@@ -103,6 +103,8 @@ def enqueue(points: dict[str, tuple[Any, ...]]) -> None:
         dvc("queue", "kill", "-f", *stuck)
         there.difference_update(stuck)
     missing = sorted(points.keys() - there)
+    if old := [one for one in missing if one in states]:
+        dvc("queue", "remove", *old)  # else their state stands beside the new one
     forget(missing)
     for experiment in missing:
         run = points[experiment]
@@ -144,9 +146,10 @@ def wait(name: str, experiments: Iterable[str]) -> None:
 
 
 def status() -> tuple[dict[str, str], int]:
-    """Experiments in DVC's queue, each with the state of its newest try, and how many workers run.
+    """Experiments in DVC's queue, each with its state, and how many workers run.
 
-    DVC prints a table of task, name, time and state, the newest task first, and a line of workers.
+    DVC prints a table of task, name, time and state, and a line of workers. What waits or runs is
+    above what has ended, and failures are above successes: the first line of a name counts.
     """
     command = [sys.executable, "-m", "dvc", "queue", "status"]
     for _ in range(TRIES):
@@ -154,7 +157,7 @@ def status() -> tuple[dict[str, str], int]:
         counted = WORKERS.search(done.stdout)
         if counted:
             rows = [line.split() for line in done.stdout[: counted.start()].splitlines()[1:]]
-            newest = {row[1]: row[-1] for row in reversed(rows) if len(row) > 3}
-            return newest, sum(map(int, counted.groups()))
+            states = {row[1]: row[-1] for row in reversed(rows) if len(row) > 3}
+            return states, sum(map(int, counted.groups()))
         time.sleep(POLL)
     raise ExperimentError(f"`dvc queue status` failed: {done.stderr.strip() or done.stdout}")

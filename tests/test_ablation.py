@@ -133,7 +133,7 @@ def queue(monkeypatch: pytest.MonkeyPatch, *outputs: str) -> None:
     monkeypatch.setattr(experiments, "PATIENCE", 0.0)
 
 
-def test_the_newest_try_of_a_run_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_try_that_runs_counts_before_one_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     queue(monkeypatch, QUEUE)
     assert experiments.status() == ({"lrr-a-0": "Running", "lrr-b-0": "Success"}, 3)
 
