@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from omgsr import color, images, manifest
 from omgsr.generator import Generator
 from omgsr.manifest import Row
+from omgsr.merging import merged
 from omgsr.methods.base import Method
 from omgsr.parallel import threaded_map
 from omgsr.restoring import OneStep
@@ -29,13 +28,9 @@ def merge(generator: Generator) -> Generator:
     are no adapters left to train, to switch off or to save. What is merged already stays.
     """
     vae = generator.backbone.vae
-    vae.encoder = _merged(vae.encoder)
-    generator.backbone.denoiser = _merged(generator.backbone.denoiser)
+    vae.encoder = merged(vae.encoder)
+    generator.backbone.denoiser = merged(generator.backbone.denoiser)
     return generator
-
-
-def _merged(module: Any) -> nn.Module:
-    return module.merge_and_unload() if hasattr(module, "merge_and_unload") else module
 
 
 def restore(

@@ -31,6 +31,7 @@ from omgsr import adapters, backbones, files, lora, prompt
 from omgsr._build import ConfigError, build
 from omgsr.backbones.base import Backbone, Latent
 from omgsr.generator import Generator
+from omgsr.merging import merged
 from omgsr.methods import conversion
 from omgsr.methods.conversion import BASE, CARD, Card, ConversionError
 from omgsr.methods.fingerprint import sha256
@@ -130,7 +131,7 @@ def _backbone(foundation: Path, text: str | None) -> Backbone:
 
 def _osediff(backbone: Backbone, folder: Path) -> None:
     """LoRA in the VAE's encoder and quant_conv and in the UNet, whose conv_in is replaced."""
-    backbone.vae = _merged(backbone.vae, folder / VAE)
+    backbone.vae = merged(adapters.load(backbone.vae, folder / VAE))
     state = load_file(folder / BASE)
     for name, value in state.items():
         layer, kind = name.rsplit(".", 1)
@@ -142,21 +143,16 @@ def _osediff(backbone: Backbone, folder: Path) -> None:
             )
         with torch.no_grad():
             parameter.copy_(value)
-    backbone.denoiser = _merged(backbone.denoiser, folder / UNET)
+    backbone.denoiser = merged(adapters.load(backbone.denoiser, folder / UNET))
 
 
 def _pisasr(backbone: Backbone, folder: Path, weights: tuple[float, float]) -> None:
     """LoRA in the UNet alone; z_P = z_L - output is the formula of flow matching with noise 1."""
-    unet = _merged(backbone.denoiser, folder / PIX)
+    unet = merged(adapters.load(backbone.denoiser, folder / PIX))
     if weights == (1.0, 1.0):
-        backbone.denoiser = _merged(unet, folder / SEM)
+        backbone.denoiser = merged(adapters.load(unet, folder / SEM))
     else:
         backbone.denoiser = Guided(adapters.load(unet, folder / SEM), *weights)
     schedule = backbone.schedule
     ones = torch.ones_like(schedule.noise)
     backbone.schedule = replace(schedule, noise=ones, prediction="flow")
-
-
-def _merged(module: nn.Module, folder: Path) -> nn.Module:
-    merged: nn.Module = adapters.load(module, folder).merge_and_unload()
-    return merged
