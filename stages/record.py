@@ -34,7 +34,7 @@ def settings(config: Config, run: str) -> dict[str, str]:
     """Give what a run depends on; for a baseline no setting of a model."""
     values = asdict(config)
     variants = values.pop("variants")
-    del values["sweep"], values["methods"]
+    del values["sweep"], values["methods"], values["ablations"]
     if run in config.method_names:
         model = ("foundation", "timestep", "train", "infer")
         own = {"method": run, "baseline": read_json(Path("runs", run, "method.json"))}
@@ -42,9 +42,12 @@ def settings(config: Config, run: str) -> dict[str, str]:
     variant, t, seed = config.runs[config.run_names.index(run)]
     own = {"method": "omgsr", "variant": variant, "timestep_asked": t, "train_seed": seed}
     card = read_json(Path("runs", run, "model", "omgsr.json"))
-    # Hashes differ between any two runs, and would be the first axes of MLflow's comparison.
-    card = {name: value for name, value in card.items() if name != "adapters"}
-    return flatten(own | variants[variant] | values | {"model": card})
+    # MLflow's comparison begins with what differs: hashes always do, and the weights of the losses
+    # once are enough. A term that a variant leaves out has weight 0 (params.yaml).
+    card = {name: value for name, value in card.items() if name not in ("adapters", "losses")}
+    terms = dict.fromkeys(term for other in variants.values() for term in other["losses"])
+    losses = {term: variants[variant]["losses"].get(term, 0.0) for term in terms}
+    return flatten(own | {"losses": losses} | values | {"model": card})
 
 
 def rows(path: str, run: str) -> list[dict[str, str]]:

@@ -172,7 +172,9 @@ def test_every_run_is_recorded_once_and_whole(project: Path, stage: Stage) -> No
         "peak_memory_gib": 1.5,
     }
     assert full.data.params["model.t"] == "154"
-    assert full.data.params["losses.lrr"] == full.data.params["model.losses.lrr"] == "5.0"
+    assert full.data.params["losses.lrr"] == "5.0"
+    assert full.data.params["losses.to_hq"] == "0.0"  # left out, and yet comparable
+    assert not [name for name in full.data.params if name.startswith(("ablations", "model.losses"))]
     assert full.data.params["benchmarks.mini_standard.crop"] == "192"
     assert full.data.tags["omgsr.live_run"] == "abc"
     assert (full.info.start_time, full.info.end_time) == (1_000_000, 1_060_500)
