@@ -71,9 +71,21 @@ def composite_curve(
     if paper is not None:
         label = "paper's average (Table 5)"
         axes.plot(paper["t"], paper["composite"], "--", color="0.65", zorder=0, label=label)
+    axes.set(xlabel="timestep t", ylabel="composite score ↑", ylim=(-0.05, 1.15))
+    axes.set_title("Composite score of the runs (Eqs. 20-23)")
+    axes.set_xlim(1020, -20)
+    _composite_lines(axes, table)
+    figure.legend(loc="outside right center", frameon=False)
+    clean(axes)
+    return figure
+
+
+def _composite_lines(axes: Axes, table: pd.DataFrame) -> None:
+    """Means over seeds as lines, single runs as points, and the best average named."""
     average = table[table["benchmark"] == AVERAGE]
     several = average["variant"].nunique() > 1
-    lines = average.groupby("variant", sort=False) if several else _by_benchmark(table)
+    shown, key = (average, "variant") if several else (table, "benchmark")
+    lines = shown.groupby(key, sort=False)
     for (name, own), color in zip(lines, colors(len(lines)), strict=True):
         bold = several or name == AVERAGE
         color = "black" if name == AVERAGE else color
@@ -82,20 +94,10 @@ def composite_curve(
         axes.plot(mean.index, mean, label=name, color=color, **style)
         if len(mean) < len(own):
             axes.scatter(own["t"], own["composite"], s=12, color=color, alpha=0.5)
-    axes.set(xlabel="timestep t", ylabel="composite score ↑", ylim=(-0.05, 1.15))
-    axes.set_title("Composite score of the runs (Eqs. 20-23)")
-    axes.set_xlim(1020, -20)
     if len(average):
         means = average.groupby(["variant", "t"], sort=False)["composite"].mean()
         (_, best), value = means.idxmax(), means.max()
         flag(axes, best, value, f"best average: t = {best}")
-    figure.legend(loc="outside right center", frameon=False)
-    clean(axes)
-    return figure
-
-
-def _by_benchmark(table: pd.DataFrame) -> Any:
-    return table.groupby("benchmark", sort=False)
 
 
 def _loss(axes: Axes, step: pd.Series, values: pd.Series, color: str) -> None:
