@@ -26,10 +26,10 @@ repro: $(READY) ## run the whole pipeline: photographs to table, curve, pictures
 	@$(BIN)/dvc repro
 
 ablations: $(READY) ## the paper's four comparisons => reports/ablations (ABLATE=lrr: one of them)
-	@$(BIN)/python -m stages.ablate $(ABLATE) -j $(JOBS)
+	@$(BIN)/python -m stages.experiments.ablate $(ABLATE) -j $(JOBS)
 
 sensitivity: $(READY) ## how t* depends on preset, data, latent and backbone => reports/sensitivity
-	@$(BIN)/python -m stages.sensitivity
+	@$(BIN)/python -m stages.experiments.sensitivity
 
 test: $(READY) ## run the tests (minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
@@ -42,7 +42,7 @@ lint: $(READY) ## ruff and mypy
 	@$(BIN)/mypy
 
 ui: $(READY) ## serve the MLflow store and print the links to its charts (PORT=5000)
-	@$(BIN)/python -m stages.ui $(PORT)
+	@$(BIN)/python -m stages.tracking.ui $(PORT)
 
 clean: ## remove results and caches; the next repro takes them back from DVC's cache
 	rm -rf data digests foundation runs work .pytest_cache .mypy_cache .ruff_cache .hypothesis

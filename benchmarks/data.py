@@ -25,10 +25,12 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from omgsr import audit, config, images, manifest, pairs, seeding, sources
+from omgsr import config
 from omgsr.config import Folder, Images
-from omgsr.degradation import degrade
-from omgsr.parallel import ordered_map
+from omgsr.core import images, seeding
+from omgsr.core.parallel import ordered_map
+from omgsr.data import audit, image_sets, manifest, pairs
+from omgsr.data.degradation import degrade
 
 PLAIN = 60
 """Images of the plain loop."""
@@ -58,7 +60,7 @@ def pipeline(folder: Path, work: Path, count: int) -> dict[str, float]:
     """Seconds and peak memory of listing, checking and degrading `count` images."""
     given, peaks = settings(folder, count), Peaks()
     start = time.perf_counter()
-    rows = dict(sources.manifests(given, work, folder))["train"]
+    rows = dict(image_sets.manifests(given, work, folder))["train"]
     listed = time.perf_counter()
     for _ in audit.look(audit.parts(given, folder), deep=False):
         pass

@@ -17,19 +17,20 @@ import numpy as np
 import torch
 from skimage import data
 
-from omgsr import _basicsr, config, seeding
-from omgsr.degradation import MODES, degrade
-from omgsr.parallel import ordered_map
-from omgsr.presets import Blur, Noise, Preset, Resize, Sinc
+from omgsr import config
+from omgsr.core import basicsr_shim, seeding
+from omgsr.core.parallel import ordered_map
+from omgsr.data.degradation import MODES, degrade
+from omgsr.data.presets import Blur, Noise, Preset, Resize, Sinc
 
 SIDES = (96, 192, 512)
 """HQ sides, pixels: the training pairs and benchmarks of `mini`, and the paper's crops."""
 BAR = 3.0
 Codec = Callable[[torch.Tensor, float], torch.Tensor]
 
-_degradations = _basicsr.module("data.degradations")
-_filters = _basicsr.module("utils.img_process_util")
-_diffjpeg = _basicsr.module("utils.diffjpeg").DiffJPEG(differentiable=False)
+_degradations = basicsr_shim.module("data.degradations")
+_filters = basicsr_shim.module("utils.img_process_util")
+_diffjpeg = basicsr_shim.module("utils.diffjpeg").DiffJPEG(differentiable=False)
 _usm = _filters.USMSharp()
 
 

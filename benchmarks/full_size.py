@@ -24,10 +24,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.train_step import FULL, TINY, build
-from omgsr import device, inference, memory
-from omgsr.generator import Generator
-from omgsr.precision import DTYPES, Precision
-from omgsr.restoring import OneStep
+from omgsr.core import devices
+from omgsr.inference import benchmarks
+from omgsr.inference.precision import DTYPES, Precision
+from omgsr.inference.restore import OneStep
+from omgsr.method.generator import Generator
+from omgsr.training import memory
 
 PARTS = ("encoder", "denoiser", "decoder")
 Work = Callable[[], Any]
@@ -104,7 +106,7 @@ def plain(
 def made(given: argparse.Namespace, merged: bool = True) -> Generator:
     """The generator with random weights, for inference alone."""
     generator = build(TINY if given.tiny else FULL).requires_grad_(False)
-    return inference.merge(generator) if merged else generator
+    return benchmarks.merge(generator) if merged else generator
 
 
 @torch.inference_mode()
@@ -134,13 +136,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--size", type=int, default=512, help="of the result, pixels")
-    parser.add_argument("--device", choices=device.NAMES, default="auto")
+    parser.add_argument("--device", choices=devices.NAMES, default="auto")
     parser.add_argument("--dtype", choices=tuple(DTYPES), help="default: bf16 on CUDA, else fp32")
     parser.add_argument("--repeats", type=int, help="timed calls (default: 20 on CUDA, else 2)")
     parser.add_argument("--speed", action="store_true", help="images a second on a CPU too")
     parser.add_argument("--tiny", action="store_true", help="networks of a few thousand weights")
     given = parser.parse_args(arguments)
-    where = device.pick(given.device)
+    where = devices.pick(given.device)
     gpu = where.type == "cuda"
     given.dtype = given.dtype or ("bf16" if gpu else "fp32")
     given.repeats = given.repeats or (20 if gpu else 2)

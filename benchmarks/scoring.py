@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from omgsr import images, manifest, metrics, photographs, scoring
+from omgsr.core import images
+from omgsr.data import manifest, photographs
+from omgsr.evaluation import metrics, scoring
 
 NAMES = ("psnr", "ssim", "niqe")
 

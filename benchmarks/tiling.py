@@ -8,7 +8,7 @@ whole (PSNR) and whether their borders show: `seam` is the mean gradient across 
 over that elsewhere, divided by the same of the whole picture, so 1 is no seam; `error` is the same
 of the difference of the two pictures, which is strict, as it is about differences that nobody
 sees. Then one large picture in a process of its own, whose peak of memory and time are told, and
-what the networks take for each pixel, which omgsr/budget.py counts with; `--vae` measures the
+what the networks take for each pixel, which memory_budget.py counts with; `--vae` measures the
 full-size VAE of Stable Diffusion too. The bars, at an overlap of a quarter tile: 45 dB and a seam
 of at most 1.02; and 4 GiB.
 """
@@ -30,10 +30,15 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from omgsr import backbones, budget, config, foundation, images, inference, photographs, runs
-from omgsr.generator import Generator
-from omgsr.restoring import OneStep
-from omgsr.tiling import starts
+from omgsr import config
+from omgsr.core import images
+from omgsr.data import photographs
+from omgsr.inference import benchmarks, memory_budget
+from omgsr.inference.restore import OneStep
+from omgsr.inference.tiling import starts
+from omgsr.method import run_card
+from omgsr.method.generator import Generator
+from omgsr.models import backbones, foundation
 
 NAMES = ("coffee", "rocket")
 DB, SEAM, GIB = 45.0, 1.02, 4.0
@@ -67,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def generator(model: Path | None, folder: Path | None) -> Generator:
     """The run's, or the shipped foundation with adapters that change nothing; merged."""
     if model is not None:
-        return inference.merge(runs.load(model, folder or Path("foundation"))[0])
+        return benchmarks.merge(run_card.load(model, folder or Path("foundation"))[0])
     with tempfile.TemporaryDirectory() as made:
         foundation.ship(Path(made), config.load(profile="mini").foundation)
         return Generator(backbones.load(Path(made)), TIMESTEP).requires_grad_(False)
@@ -165,15 +170,17 @@ def restore_large(
 
 
 def footprints(given: argparse.Namespace) -> None:
-    """Bytes that networks take for a pixel of the image, beside what omgsr/budget.py says."""
+    """Bytes that networks take for a pixel of the image, beside what memory_budget.py says."""
     cases: dict[str, tuple[Callable[[], Any], tuple[int, int]]] = {"mini": (_mini, (512, 1024))}
     if given.vae:
         cases["sd vae"] = (sd_vae, (256, 512))
     for name, (make, sides) in cases.items():
-        said = budget.bytes_per_pixel(make().config, torch.float32)
+        said = memory_budget.bytes_per_pixel(make().config, torch.float32)
         peaks = [_alone(footprint, make, side) for side in sides]
         slope = (peaks[1] - peaks[0]) / (sides[1] ** 2 - sides[0] ** 2)
-        print(f"{name}: {slope:.0f} bytes a pixel in fp32, omgsr/budget.py counts {said}")
+        print(
+            f"{name}: {slope:.0f} bytes a pixel in fp32, memory_budget.py counts {said}"
+        )
 
 
 def footprint(make: Callable[[], Any], side: int) -> int:

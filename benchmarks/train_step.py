@@ -30,15 +30,21 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference_step import Reference
-from omgsr import device, features, memory
-from omgsr.backbones.sd import DENOISER_TARGETS, ENCODER_TARGETS, StableDiffusion
-from omgsr.datasets import Batch
-from omgsr.discriminator import Discriminator
-from omgsr.features import Features
-from omgsr.generator import Generator
-from omgsr.schedule import NoiseSchedule
-from omgsr.settings import Settings
-from omgsr.training import Trainer
+from omgsr.core import devices
+from omgsr.data.datasets import Batch
+from omgsr.method.discriminator import Discriminator
+from omgsr.method.generator import Generator
+from omgsr.models import features
+from omgsr.models.backbones.stable_diffusion import (
+    DENOISER_TARGETS,
+    ENCODER_TARGETS,
+    StableDiffusion,
+)
+from omgsr.models.features import Features
+from omgsr.models.schedule import NoiseSchedule
+from omgsr.training import memory
+from omgsr.training.settings import Settings
+from omgsr.training.trainer import Trainer
 
 T = 273
 WEIGHTS = {"lrr": 5.0, "gan": 0.5, "dv3cd": 5.0, "l1": 0.5}
@@ -309,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--size", type=int, default=128, help="HQ side, pixels")
-    parser.add_argument("--device", choices=device.NAMES, default="auto")
+    parser.add_argument("--device", choices=devices.NAMES, default="auto")
     parser.add_argument("--precision", choices=tuple(memory.DTYPES), help="default: bf16 on CUDA")
     parser.add_argument("--steps", type=int, help="timed steps (default: 20 on CUDA, else 3)")
     parser.add_argument("--checkpointing", action="store_true", help="ours with it, alone")
@@ -319,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found: dict[Case, Measured] = {}
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print("case                 device  px  precision  s/step  steps/s  peak GB  TFLOP/step")
-    for case in cases(given, device.pick(given.device)):
+    for case in cases(given, devices.pick(given.device)):
         found[case] = one = _alone(case)
         print(
             f"{case.name:20} {case.device:6} {case.size:4}  {case.precision:9}{one.seconds:8.3f}"

@@ -23,11 +23,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omgsr import backbones, color, config, flow, foundation, images, photographs
-from omgsr.generator import Generator
-from omgsr.inference import merge
-from omgsr.precision import Precision
-from omgsr.restoring import OneStep
+from omgsr import config
+from omgsr.core import images
+from omgsr.data import photographs
+from omgsr.inference import color, streaming
+from omgsr.inference.benchmarks import merge
+from omgsr.inference.precision import Precision
+from omgsr.inference.restore import OneStep
+from omgsr.method.generator import Generator
+from omgsr.models import backbones, foundation
 
 BAR = 2.0
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
@@ -54,7 +58,7 @@ def main() -> None:
         loops: dict[str, Loop] = {"plain loop": partial(plain_loop, generator(root))}
         for dtype in PRECISIONS:
             method = OneStep(merge(generator(root)), dtype=dtype, workers=threads)
-            loops[dtype] = partial(stream, flow.Flow(method, flow.scaled(4), given.batch))
+            loops[dtype] = partial(stream, streaming.Flow(method, streaming.scaled(4), given.batch))
         seconds, pictures = race(loops, jobs)
     print(f"{given.images} images of {given.side} px, {threads} threads, batch {given.batch}")
     slow = seconds["plain loop"]
@@ -83,7 +87,7 @@ def race(loops: dict[str, Loop], jobs: Jobs) -> tuple[dict[str, float], dict[str
     return seconds, pictures
 
 
-def stream(work: flow.Flow, jobs: Jobs) -> None:
+def stream(work: streaming.Flow, jobs: Jobs) -> None:
     """The command's way."""
     list(work.run(jobs))
 

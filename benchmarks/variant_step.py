@@ -14,10 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-from omgsr import config, manifest
-from omgsr.datasets import Batch, Pairs, batches
-from omgsr.processes import Processes
-from omgsr.training import Trainer
+from omgsr import config
+from omgsr.data import manifest
+from omgsr.data.datasets import Batch, Pairs, batches
+from omgsr.training.processes import Processes
+from omgsr.training.trainer import Trainer
 from stages import train
 
 

@@ -9,17 +9,21 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from omgsr import catalogue
-from omgsr._build import ConfigError as ConfigError
-from omgsr._build import convert, unknown
-from omgsr._checks import check_disjoint, check_names, check_references
-from omgsr._yaml import read_yaml
-from omgsr.baselines import Method as Method
+from omgsr.baselines.settings import Method as Method
+from omgsr.core.build import ConfigError as ConfigError
+from omgsr.core.build import convert, unknown
+from omgsr.core.yaml_files import read_yaml
+from omgsr.cross_checks import check_disjoint, check_names, check_references
+from omgsr.data.presets import Preset
+from omgsr.data.settings import Benchmark as Benchmark
+from omgsr.data.settings import Data as Data
+from omgsr.data.settings import Folder as Folder
+from omgsr.data.settings import Images as Images
+from omgsr.models import catalogue
 from omgsr.plans import Infer as Infer
 from omgsr.plans import Score as Score
 from omgsr.plans import TimestepSection as TimestepSection
 from omgsr.plans import Train as Train
-from omgsr.presets import Preset
 from omgsr.sections import Ablation as Ablation
 from omgsr.sections import Features as Features
 from omgsr.sections import Foundation as Foundation
@@ -28,10 +32,6 @@ from omgsr.sections import Run as Run
 from omgsr.sections import Sweep as Sweep
 from omgsr.sections import Variant as Variant
 from omgsr.sections import Whole
-from omgsr.sets import Benchmark as Benchmark
-from omgsr.sets import Data as Data
-from omgsr.sets import Folder as Folder
-from omgsr.sets import Images as Images
 
 PARAMS = ("profile", "seed", "variants", "sweep", "methods", "degradation")
 """Top-level keys of params.yaml; all others belong into configs/<profile>.yaml."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from omgsr._build import Range
+from omgsr.core.build import Range
 from omgsr.sections import Count, MetricName, Positive, Weight, Whole
 
 

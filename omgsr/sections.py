@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Literal, NamedTuple
 
-from omgsr._build import OneOf, Range
-from omgsr._pyiqa import metric_table
+from omgsr.core.build import OneOf, Range
+from omgsr.evaluation.metric_table import metric_table
 
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
@@ -156,7 +156,7 @@ class Foundation:
     """The pre-trained latent diffusion model."""
 
     backbone: Literal["mini", "sd15", "sd21-base", "sd21-768", "sd"]
-    """Name of the model (omgsr/catalogue.py); `sd` is any other of its classes, unchecked."""
+    """Name of the model (models/catalogue.py); `sd` is any other of its classes, unchecked."""
     source: Literal["shipped", "train", "folder", "hub"]
     """In the package, trained here, a local folder, or a hub id at a pinned revision."""
     path: str | None

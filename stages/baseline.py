@@ -12,11 +12,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from omgsr import config, device, files, inference, manifest, methods
+from omgsr import config
+from omgsr.baselines import foreign_outputs as by_rows
+from omgsr.baselines import registry
 from omgsr.config import Method
-from omgsr.manifest import Row
-from omgsr.methods import rows as by_rows
-from omgsr.methods.fingerprint import sha256
+from omgsr.core import devices, files
+from omgsr.core.fingerprint import sha256
+from omgsr.data import manifest
+from omgsr.data.manifest import Row
+from omgsr.inference import benchmarks
 
 FOUNDATION = Path("foundation")
 
@@ -36,19 +40,19 @@ def main(name: str) -> None:
             saved = copy(Path(rooted(given), benchmark), rows, settings.data.scale, run)
         else:
             plan = settings.infer.batch, settings.data.scale
-            restored = inference.restore_rows(method, rows, *plan)
-            saved = inference.save_rows(restored, run / "sr" / benchmark)
+            restored = benchmarks.restore_rows(method, rows, *plan)
+            saved = benchmarks.save_rows(restored, run / "sr" / benchmark)
         for _ in tqdm(saved, total=len(rows), desc=f"{name} on {benchmark}", unit="image"):
             pass
     files.write_json(run / "method.json", card(given, method))
 
 
-def load(given: Method) -> methods.Method:
+def load(given: Method) -> registry.Method:
     """The method of a definition, on the device that is there."""
-    where = FOUNDATION if methods.KNOWN[given.kind].foundation else None
+    where = FOUNDATION if registry.KNOWN[given.kind].foundation else None
     path = None if given.path is None else rooted(given)
-    return methods.load(
-        given.kind, path=path, foundation=where, device=device.pick(), **given.options.given
+    return registry.load(
+        given.kind, path=path, foundation=where, device=devices.pick(), **given.options.given
     )
 
 
@@ -64,9 +68,9 @@ def copy(folder: Path, rows: list[Row], scale: int, run: Path) -> Iterator[str]:
         yield row.name
 
 
-def card(given: Method, method: methods.Method | None) -> dict[str, Any]:
+def card(given: Method, method: registry.Method | None) -> dict[str, Any]:
     """What made the images, for who asks where a number comes from."""
-    known = methods.KNOWN[given.kind]
+    known = registry.KNOWN[given.kind]
     about: dict[str, Any] = {"kind": given.kind, "options": given.options.given}
     if given.path is not None:
         about |= {"path": given.path, "sha256": sha256(rooted(given)), "licence": known.licence}

@@ -8,7 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from omgsr import config, manifest, sources
+from omgsr import config
+from omgsr.data import image_sets, manifest
 
 OUT = Path("data/source")
 
@@ -18,7 +19,7 @@ def main() -> None:
     settings = config.load()
     # In a temporary experiment the working directory is a copy; folders are the workspace's.
     root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
-    for name, rows in sources.manifests(settings, OUT / "images", root):
+    for name, rows in image_sets.manifests(settings, OUT / "images", root):
         manifest.write(OUT / f"{name}.csv", rows)
         print(f"{name}: {len(rows)} images")
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from omgsr import config, manifest, pairs, workdir
+from omgsr import config
+from omgsr.core import workdir
+from omgsr.data import manifest, pairs
 
 SOURCE, OUT = Path("data/source"), Path("data/pairs")
 

@@ -10,7 +10,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from omgsr import files
+from omgsr.core import files
 from stages import imports
 
 FOLDER = Path("digests")

@@ -1,4 +1,4 @@
-"""Stage `foundation`: the pre-trained model => foundation/ (see omgsr/foundation.py).
+"""Stage `foundation`: the pre-trained model => foundation/ (see omgsr/models/foundation.py).
 
 Prompt embeddings are kept in $DVC_ROOT/work/prompts, because DVC deletes a stage's outputs before
 it runs: another timestep origin or feature network embeds nothing again.
@@ -12,7 +12,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from omgsr import config, foundation, images, photographs
+from omgsr import config
+from omgsr.core import images
+from omgsr.data import photographs
+from omgsr.models import foundation
 
 OUT = Path("foundation")
 

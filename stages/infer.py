@@ -11,8 +11,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from omgsr import config, device, inference, manifest, runs
-from omgsr.restoring import OneStep
+from omgsr import config
+from omgsr.core import devices
+from omgsr.data import manifest
+from omgsr.inference import benchmarks
+from omgsr.inference.restore import OneStep
+from omgsr.method import run_card
 
 
 def main(run: str) -> None:
@@ -25,8 +29,8 @@ def main(run: str) -> None:
     shutil.rmtree(out, ignore_errors=True)
     for name in settings.benchmarks:
         rows = manifest.read(f"data/pairs/{name}.csv")
-        restored = inference.restore_rows(method, rows, plan.batch, scale)
-        saved = inference.save_rows(restored, out / name)
+        restored = benchmarks.restore_rows(method, rows, plan.batch, scale)
+        saved = benchmarks.save_rows(restored, out / name)
         for _ in tqdm(saved, total=len(rows), desc=f"{run} on {name}", unit="image"):
             pass
     for note in dict.fromkeys(method.notes):
@@ -35,11 +39,11 @@ def main(run: str) -> None:
 
 def load(model: Path, plan: config.Infer) -> OneStep:
     """The run as the profile wants it used, on the device that is there."""
-    generator, _ = runs.load(model, Path("foundation"))
+    generator, _ = run_card.load(model, Path("foundation"))
     options = {field.name: getattr(plan, field.name) for field in fields(plan)}
     del options["batch"]
     workers = torch.get_num_threads()  # how many does not change the pictures
-    return OneStep(inference.merge(generator).to(device.pick()), **options, workers=workers)
+    return OneStep(benchmarks.merge(generator).to(devices.pick()), **options, workers=workers)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from omgsr import (
-    config,
-    environment,
-    files,
-    gallery,
-    metrics,
-    overview,
-    page,
-    summary,
-    tables,
-)
-from omgsr.files import read_json
+from omgsr import config
+from omgsr.core import environment, files
+from omgsr.core.files import read_json
+from omgsr.evaluation import metrics
+from omgsr.reporting import gallery, page, page_sections, summary, tables
 
 OUT, SHOWN = Path("reports"), 4
 
@@ -46,16 +39,18 @@ def main() -> None:
         f"{', '.join(settings.run_names)} beside {', '.join(settings.method_names) or 'nothing'}",
         notes=list(dict.fromkeys(notes)),
         blocks=[
-            overview.timestep(numbers("reports/timestep.csv"), found, numbers("data/moments.csv")),
-            overview.scores(table, numbers("reports/intervals.csv")),
-            overview.paper(list(summary.paper_tables(settings, scores).values())),
-            overview.differences(numbers("reports/differences.csv"), runs[0]),
-            overview.composites(composites, timesteps, variants),
-            overview.pictures(list(shown(settings, runs, scores))),
-            overview.losses(
+            page_sections.timestep(
+                numbers("reports/timestep.csv"), found, numbers("data/moments.csv")
+            ),
+            page_sections.scores(table, numbers("reports/intervals.csv")),
+            page_sections.paper(list(summary.in_paper_tables(settings, scores).values())),
+            page_sections.differences(numbers("reports/differences.csv"), runs[0]),
+            page_sections.composites(composites, timesteps, variants),
+            page_sections.pictures(list(shown(settings, runs, scores))),
+            page_sections.losses(
                 {run: numbers(f"runs/{run}/train/history.csv") for run in settings.run_names}
             ),
-            overview.evidence(
+            page_sections.evidence(
                 contract,
                 run_cards={run: read_json(f"runs/{run}/model/omgsr.json") for run in timesteps},
                 settings=asdict(settings),

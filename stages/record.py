@@ -10,13 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omgsr._yaml import read_yaml
 from omgsr.config import Config, load
-from omgsr.files import read_json
-from stages import evidence, labels, tracking, ui
-from stages.labels import digest
-from stages.store import Point
-from stages.tracking import Result
+from omgsr.core.files import read_json
+from omgsr.core.yaml_files import read_yaml
+from stages.tracking import evidence, labels, recording, ui
+from stages.tracking.labels import digest
+from stages.tracking.recording import Result
+from stages.tracking.store import Point
 
 CURVE = 1000
 """Points of a loss curve at most: MLflow's pages are slow with more."""
@@ -116,7 +116,7 @@ def lock_entries(run: str, stages: tuple[str, ...]) -> list[Any]:
     ]
 
 
-def trained_on(run: str) -> tracking.Data:
+def trained_on(run: str) -> recording.Data:
     """Give the pairs that a run was trained on, by the digests of their images."""
     (entry,) = lock_entries(run, ("train",))
     train = {dep["path"]: dep.get("md5", "") for dep in entry["deps"]}
@@ -166,7 +166,7 @@ def main() -> None:
         replace(one, tags={**one.tags, **together}, report=digest(one.report, together))
         for one in results
     ]
-    runs, new, experiment = tracking.record(results)
+    runs, new, experiment = recording.record(results)
     print(f"MLflow: {new} new, {len(runs) - new} already there. To look at them: make ui")
     trained = runs[: len(config.run_names)]
     for name, link in ui.links(ui.server(), experiment, trained, next(iter(together))).items():
@@ -176,7 +176,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except tracking.TrackingError as error:
+    except recording.TrackingError as error:
         experiment = os.environ.get("DVC_EXP_NAME", "")
         again = f"`dvc exp apply {experiment}`, then `dvc repro`," if experiment else "`dvc repro`"
         print(

@@ -9,22 +9,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from omgsr import (
-    config,
+from omgsr import config
+from omgsr.core import files, images
+from omgsr.evaluation import metrics, statistics
+from omgsr.evaluation.composite import composite
+from omgsr.reporting import (
     figures,
-    files,
-    formats,
     gallery,
-    images,
-    metrics,
-    plots,
-    quoted,
+    paper_numbers,
+    plot_style,
     sheets,
-    statistics,
     summary,
+    table_formats,
     tables,
 )
-from omgsr.composite import composite
 
 OUT, SHOWN = Path("reports"), 4
 
@@ -52,13 +50,13 @@ def main() -> None:
         scores, composites, runs, paired, traits, notes(settings, composites)
     )
     write_table("scores", table)
-    for number, one in summary.paper_tables(settings, scores).items():
+    for number, one in summary.in_paper_tables(settings, scores).items():
         write_table(f"table{number}", one)
     draw(settings, composites)
     for name in settings.benchmarks:
         images.write_png(OUT / "figures" / f"{name}.png", sheet(settings, name, scores))
     # Underlining is HTML in Markdown; on the screen an italic mark reads better.
-    print("\n" + formats.markdown(table, second="_{}_"))
+    print("\n" + table_formats.markdown(table, second="_{}_"))
 
 
 def notes(settings: config.Config, composites: pd.DataFrame) -> list[str]:
@@ -74,9 +72,9 @@ def notes(settings: config.Config, composites: pd.DataFrame) -> list[str]:
 def write_table(name: str, table: tables.Table) -> None:
     """A table in three formats."""
     folder = OUT / "tables"
-    files.write_text(folder / f"{name}.md", formats.markdown(table))
-    files.write_text(folder / f"{name}.csv", formats.plain_csv(table))
-    files.write_text(folder / f"{name}.tex", formats.latex(table))
+    files.write_text(folder / f"{name}.md", table_formats.markdown(table))
+    files.write_text(folder / f"{name}.csv", table_formats.plain_csv(table))
+    files.write_text(folder / f"{name}.tex", table_formats.latex(table))
 
 
 def draw(settings: config.Config, composites: pd.DataFrame) -> None:
@@ -90,11 +88,13 @@ def draw(settings: config.Config, composites: pd.DataFrame) -> None:
     variants = dict(zip(names, (run.variant for run in settings.runs), strict=True))
     drawn = {
         "losses": figures.loss_curves(histories),
-        "composite": figures.composite_curve(composites, timesteps, variants, quoted.figure_4()),
+        "composite": figures.composite_curve(
+            composites, timesteps, variants, paper_numbers.figure_4()
+        ),
     }
     for name, figure in drawn.items():
-        plots.save(figure, OUT / "figures" / f"{name}.png")
-        plots.save_pdf(figure, OUT / "figures" / f"{name}.pdf")
+        plot_style.save(figure, OUT / "figures" / f"{name}.png")
+        plot_style.save_pdf(figure, OUT / "figures" / f"{name}.pdf")
 
 
 def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> sheets.Pixels:

@@ -6,7 +6,8 @@
 import sys
 from pathlib import Path
 
-from omgsr import config, files
+from omgsr import config
+from omgsr.core import files
 
 
 def main(variant: str, timestep: str, seed: str) -> None:

@@ -16,10 +16,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from omgsr import config, contract, files, images, kept, manifest, metrics, scoring, workdir
-from omgsr.manifest import Row
-from omgsr.metrics import Metric
-from omgsr.scoring import Item, Scored
+from omgsr import config
+from omgsr.core import files, images, workdir
+from omgsr.data import manifest
+from omgsr.data.manifest import Row
+from omgsr.evaluation import contract, finished, metrics, scoring
+from omgsr.evaluation.metrics import Metric
+from omgsr.evaluation.scoring import Item, Scored
 
 Rows = list[dict[str, str | float]]
 
@@ -42,13 +45,13 @@ def main(run: str) -> None:
     against = {n: reference(settings.score, n, own) for n, own in items.items()} if whole else {}
     inputs = items | {f"{name}-reference": own for name, own in against.items()}
     root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
-    work = root / "work" / f"score-{kept.fingerprint(told, inputs)}"
+    work = root / "work" / f"score-{finished.fingerprint(told, inputs)}"
     rows: Rows = []
     notes = list(missing.values())
     with workdir.exclusive(work):
         with tqdm(total=sum(map(len, inputs.values())), desc=f"score {run}", unit="image") as bar:
             for name, own in items.items():
-                keep, other = kept.Kept(work / name), kept.Kept(work / f"{name}-reference")
+                keep, other = finished.Kept(work / name), finished.Kept(work / f"{name}-reference")
                 ours = counted(scoring.score(loaded, own, border, keep), bar)
                 theirs = counted(scoring.describe(loaded, against.get(name, []), other), bar)
                 found, why = of_sets(loaded, ours, theirs)

@@ -7,17 +7,12 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from omgsr import (
-    backbones,
-    config,
-    device,
-    encoding,
-    files,
-    manifest,
-    plots,
-    timestep,
-    timestep_figure,
-)
+from omgsr import config
+from omgsr.core import devices, files
+from omgsr.data import manifest
+from omgsr.method import latent_moments, timestep
+from omgsr.models import backbones
+from omgsr.reporting import plot_style, timestep_figure
 
 OUT = Path("reports")
 
@@ -27,13 +22,13 @@ def main() -> None:
     settings = config.load()
     plan = settings.timestep
     rows = manifest.spread(manifest.read("data/pairs/train.csv"), plan.images)
-    backbone = backbones.load(Path("foundation")).to(device.pick())
+    backbone = backbones.load(Path("foundation")).to(devices.pick())
     snr = timestep.snr_array(backbone.schedule.snr())
     started = time.perf_counter()
-    found = encoding.pair_moments(
+    found = latent_moments.pair_moments(
         backbone, rows, settings.data.scale, plan.batch, plan.latent, settings.seed
     )
-    names, power, error = encoding.columns(
+    names, power, error = latent_moments.columns(
         list(tqdm(found, total=len(rows), desc="timestep", unit="image"))
     )
     encoded = time.perf_counter()
@@ -47,7 +42,7 @@ def main() -> None:
     files.write_text(OUT / "timestep.csv", curve.to_csv(index=False))
     files.write_text("data/moments.csv", images.to_csv(index=False))
     figure = timestep_figure.timestep_curve(curve, result.as_dict(), images)
-    plots.save(figure, OUT / "timestep.png")
+    plot_style.save(figure, OUT / "timestep.png")
     files.write_json(OUT / "timestep.json", result.as_dict())
     print(
         f"t* = {result.t} (95 % interval {result.low} to {result.high}) from {result.images} pairs;"

@@ -18,29 +18,21 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from omgsr import (
-    backbones,
-    config,
-    features,
-    files,
-    images,
-    manifest,
-    memory,
-    metrics,
-    perceptual,
-    previews,
-    runs,
-    validation,
-    workdir,
-)
-from omgsr.checkpoint import CheckpointError
-from omgsr.datasets import Pairs
-from omgsr.generator import Generator
-from omgsr.manifest import Row
-from omgsr.processes import Processes
-from omgsr.session import Session, fingerprint
-from omgsr.training import NonFiniteLoss, Settings, Trainer, fit
-from stages import tracking
+from omgsr import config
+from omgsr.core import files, images, workdir
+from omgsr.data import manifest
+from omgsr.data.datasets import Pairs
+from omgsr.data.manifest import Row
+from omgsr.evaluation import metrics
+from omgsr.method import perceptual, run_card
+from omgsr.method.generator import Generator
+from omgsr.models import backbones, features
+from omgsr.training import memory, previews, validation
+from omgsr.training.checkpoint import CheckpointError
+from omgsr.training.processes import Processes
+from omgsr.training.session import Session, fingerprint
+from omgsr.training.trainer import NonFiniteLoss, Settings, Trainer, fit
+from stages.tracking import recording
 
 FOUNDATION = Path("foundation")
 SHOWN = 6
@@ -122,7 +114,7 @@ def _shown(name: str) -> str:
 def publish(session: Session, out: Path, about: dict[str, Any], times: dict[str, Any]) -> None:
     """The outputs of the stage, once all steps are done."""
     shutil.rmtree(out / "train", ignore_errors=True)
-    runs.save(session.trainer.generator, out / "model", {**about, **session.finish()})
+    run_card.save(session.trainer.generator, out / "model", {**about, **session.finish()})
     session.write_history(out / "train" / "history.csv")
     shutil.copytree(session.work / "previews", out / "train" / "previews")
     peak = memory.peak_gib(session.trainer.device)
@@ -149,7 +141,7 @@ def main(variant: str, timestep: str, seed: str) -> None:
         log = None
         if processes.main:
             stack.enter_context(workdir.exclusive(work))
-            log = stack.enter_context(tracking.live(run.name, {**about, **asdict(plan)}, tags))
+            log = stack.enter_context(recording.live(run.name, {**about, **asdict(plan)}, tags))
         processes.wait()  # nobody reads a checkpoint before the folder is this run's
         state = trainer(settings, about, processes)
         session = Session(

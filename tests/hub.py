@@ -20,7 +20,7 @@ from timm.models import save_for_hf
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from omgsr import files
+from omgsr.core import files
 
 KINDS = ("sd15", "sd21-base", "sd21-768")
 WIDTH = {"sd15": 768, "sd21-base": 1024, "sd21-768": 1024}

@@ -17,16 +17,17 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from omgsr import backbones, features, foundation, images
-from omgsr.backbones.base import Backbone
-from omgsr.datasets import Batch
-from omgsr.features import Features
-from omgsr.generator import Generator
-from omgsr.manifest import Row
-from omgsr.perceptual import Ssim
+from omgsr.core import images
+from omgsr.data.datasets import Batch
+from omgsr.data.manifest import Row
+from omgsr.method.generator import Generator
+from omgsr.method.perceptual import Ssim
+from omgsr.models import backbones, features, foundation
+from omgsr.models.backbones.base import Backbone
+from omgsr.models.features import Features
 from omgsr.sections import Features as FeaturesSection
 from omgsr.sections import Foundation
-from omgsr.training import Settings, Trainer
+from omgsr.training.trainer import Settings, Trainer
 
 WEIGHTS = {"lrr": 5.0, "gan": 0.5, "dv3cd": 5.0, "l1": 0.5}
 CONVNEXT = {

@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from peft import LoraConfig
 from torch import nn
 
-from omgsr import foundation
+from omgsr.models import foundation
 from omgsr.sections import Features
 from tests import hub, models
 

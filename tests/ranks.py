@@ -1,4 +1,4 @@
-"""One of several processes of a training, started by torchrun from tests/test_processes.py.
+"""One of several processes of a training, started by torchrun (training/test_processes.py).
 
 python -m torch.distributed.run --nproc_per_node 2 -m tests.ranks <mode> <foundation> <pairs> <out>
 """
@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from omgsr.datasets import Pairs
-from omgsr.manifest import Row
-from omgsr.processes import Processes
-from omgsr.session import Session
-from omgsr.training import NonFiniteLoss, Trainer, fit
+from omgsr.data.datasets import Pairs
+from omgsr.data.manifest import Row
+from omgsr.training.processes import Processes
+from omgsr.training.session import Session
+from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
 from tests import models
 
 PLAN: dict[str, Any] = {"steps": 3, "batch": 1, "accumulate": 4, "gradient_norms_every": 2}

@@ -8,9 +8,13 @@ from typing import Any
 
 import torch
 
-from omgsr import files, inference, methods, prompt, runs
-from omgsr.methods.fingerprint import sha256
-from omgsr.restoring import OneStep
+from omgsr.baselines import registry
+from omgsr.core import files
+from omgsr.core.fingerprint import sha256
+from omgsr.inference import benchmarks
+from omgsr.inference.restore import OneStep
+from omgsr.method import run_card
+from omgsr.models import prompt
 
 
 def load(given: argparse.Namespace, where: Any) -> tuple[Any, dict[str, Any]]:
@@ -29,7 +33,7 @@ def load(given: argparse.Namespace, where: Any) -> tuple[Any, dict[str, Any]]:
     elif given.method == "realesrgan":
         own = {name: own[name] for name in ("dtype", "tile", "overlap")}
         options = {name: value for name, value in own.items() if value is not None}
-    method = methods.load(
+    method = registry.load(
         given.method, path=given.model, foundation=given.foundation, device=where, color=color,
         **options,
     )  # fmt: skip
@@ -40,21 +44,21 @@ def load(given: argparse.Namespace, where: Any) -> tuple[Any, dict[str, Any]]:
 def _omgsr(
     given: argparse.Namespace, where: Any, color: Any, own: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
-    generator, card = runs.load(given.model, given.foundation, given.timestep)
+    generator, card = run_card.load(given.model, given.foundation, given.timestep)
     about = files.read_json(given.foundation / "foundation.json")
     if given.prompt is not None:
         model = given.foundation / about["path"]
         if not (model / "text_encoder").is_dir():
             raise ValueError(f"--prompt: {model} has no text_encoder/; leave --prompt out")
         generator.backbone.prompt = prompt.embed(model, given.prompt)
-    generator = inference.merge(generator).to(where)
+    generator = benchmarks.merge(generator).to(where)
     workers = torch.get_num_threads() if given.batch > 1 else None
     method = OneStep(generator, color=color, workers=workers, **own)
     told = {
         "scale": card.scale if card else 4,
         "method": "omgsr",
         "card": asdict(card) if card else None,
-        "adapters": runs.hashes(given.model),
+        "adapters": run_card.hashes(given.model),
         "foundation": about,
     }
     return method, told

@@ -36,8 +36,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Prints the table and, if asked, how firm the ranking is."""
-    from omgsr import files, ranking
-    from omgsr.composite import composite
+    from omgsr.core import files
+    from omgsr.evaluation import ranking
+    from omgsr.evaluation.composite import composite
 
     scores = ranking.with_means(_read(given.scores))
     lower = _directions(dict.fromkeys(scores["metric"]), given.lower, given.higher)
@@ -63,7 +64,7 @@ def _read(path: Path) -> Any:
 
     import pandas as pd
 
-    from omgsr import files
+    from omgsr.core import files
 
     try:
         text = files.read_text(path)
@@ -77,7 +78,7 @@ def _read(path: Path) -> Any:
 
 def _directions(names: dict[str, None], lower: list[str], higher: list[str]) -> dict[str, bool]:
     """Metric => whether lower is better; said on the command line, else PyIQA's."""
-    from omgsr import metrics
+    from omgsr.evaluation import metrics
 
     both = set(lower) & set(higher)
     if both:

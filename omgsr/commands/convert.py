@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Converts and says what was found."""
-    from omgsr.methods import conversion
+    from omgsr.baselines import conversion
 
     card = conversion.convert(given.file, given.output)
     ranks = ", ".join(f"{folder} of rank {rank}" for folder, rank in card.ranks.items())

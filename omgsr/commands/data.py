@@ -9,7 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from omgsr import audit, config, files, findings
+from omgsr import config
+from omgsr.core import files
+from omgsr.data import audit, audit_report
 
 NAME, HELP = "data", "check the images of the training set and every benchmark"
 DESCRIPTION = """\
@@ -39,7 +41,7 @@ def run(given: argparse.Namespace) -> int:
     # Shown where somebody looks at it; a log has the report alone.
     for _ in tqdm(audit.look(parts, given.deep), total=total, unit="image", disable=None):
         pass
-    wrong = findings.problems(settings, parts)
+    wrong = audit_report.problems(settings, parts)
     unset = [line for line in settings.unset if line[0].startswith(("data.", "benchmarks."))]
     print("\n".join(describe(parts, given.deep, unset, wrong)))
     if given.json:
@@ -68,8 +70,10 @@ def describe(
 
 
 def _cells(part: audit.Part, deep: bool) -> tuple[str, ...]:
-    found = findings.report(part)
-    sizes = [found[key] and findings.shown(tuple(found[key])) for key in ("smallest", "largest")]
+    found = audit_report.report(part)
+    sizes = [
+        found[key] and audit_report.shown(tuple(found[key])) for key in ("smallest", "largest")
+    ]
     return (
         part.where,
         f"{len(part.files):,}" + (f" + {part.generated}" if part.generated else ""),
@@ -91,10 +95,10 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _bars(part: audit.Part) -> list[str]:
-    bins = findings.histogram(part)
+    bins = audit_report.histogram(part)
     most = max(bins.values(), default=1)
     return [
-        f"  {part.where if index == 0 else '':24} {findings.span(edge):>11} {count:>8,} "
+        f"  {part.where if index == 0 else '':24} {audit_report.span(edge):>11} {count:>8,} "
         + "#" * max(1, round(30 * count / most))
         for index, (edge, count) in enumerate(bins.items())
     ]
@@ -110,7 +114,7 @@ def _report(
     return {
         "profile": settings.profile,
         "deep": deep,
-        "sets": [findings.report(part) for part in parts],
+        "sets": [audit_report.report(part) for part in parts],
         "unset": dict(unset),
         "wrong": list(wrong),
     }

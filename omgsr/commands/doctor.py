@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Prints every finding; 1 if something is missing."""
-    from omgsr import checkup
+    from omgsr.commands import checkup
 
     root = Path(given.folder)
     settings = config.load(root, given.profile, ready=False)

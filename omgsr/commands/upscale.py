@@ -98,7 +98,8 @@ def run(given: argparse.Namespace) -> int:
     """Restores what is not there yet; 1 if an image could not be."""
     import torch
 
-    from omgsr import device, inputs
+    from omgsr.core import devices
+    from omgsr.inference.pictures import inputs
 
     _check(given)
     failed: list[str] = []
@@ -107,7 +108,7 @@ def run(given: argparse.Namespace) -> int:
     todo = {a: b for a, b in jobs.items() if given.overwrite or not b.exists()}
     print(f"{len(jobs)} images, {len(jobs) - len(todo)} of them in {given.output} already")
     if todo:
-        where = device.pick(given.device)
+        where = devices.pick(given.device)
         if given.batch is None:  # by all images: a continued run computes as one that was not
             given.batch = 1 if where.type != "cpu" else min(torch.get_num_threads(), len(jobs))
         failed += _restore(todo, given, where)
@@ -135,14 +136,14 @@ def _restore(todo: Mapping[Path, Path], given: argparse.Namespace, where: Any) -
     """Writes the results and the record, with a bar => why images could not be restored."""
     from tqdm import tqdm
 
-    from omgsr import flow
     from omgsr.commands import _methods
-    from omgsr.journal import Journal
+    from omgsr.inference import streaming
+    from omgsr.inference.pictures.journal import Journal
 
     method, about = _methods.load(given, where)
     factor = given.scale or about["scale"]
-    size = flow.longest(given.longest_side) if given.longest_side else flow.scaled(factor)
-    stream = flow.Flow(method, size, given.batch, given.quality)
+    size = streaming.longest(given.longest_side) if given.longest_side else streaming.scaled(factor)
+    stream = streaming.Flow(method, size, given.batch, given.quality)
     settings = {k: v for k, v in vars(given).items() if k not in ("run", "command", "input")}
     failed, started = list[str](), time.perf_counter()
     with Journal(given.output, settings, about, method, str(where)) as journal:

@@ -1,0 +1,123 @@
+"""What is installed and present on this machine, and what is missing for a profile: no network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from omgsr.config import Config
+from omgsr.core import environment
+from omgsr.models import catalogue, feature_weights
+
+Status = str
+"""`ok`, `missing` or `note`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of a checkup."""
+
+    part: str
+    what: str
+    status: Status
+    text: str
+    """What is there, or how to get it and under what terms."""
+
+
+def everything(config: Config, root: Path) -> Iterator[Finding]:
+    """Machine, packages, model, features, data and metrics of a profile, in this order."""
+    yield from machine(root)
+    yield from packages()
+    yield from model(config, root)
+    yield from data(config, root)
+    yield from scores(config)
+
+
+def machine(root: Path) -> Iterator[Finding]:
+    """Processors, memory, GPUs and disk."""
+    found = environment.describe()
+    yield Finding(part="machine", what="python", status="ok", text=str(found["python"]))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    text = f"{found['processors']} processors, {memory:.0f} GiB of memory"
+    yield Finding(part="machine", what="cpu", status="ok", text=text)
+    names = [
+        f"{torch.cuda.get_device_name(i)}, {torch.cuda.mem_get_info(i)[1] / 2**30:.0f} GiB"
+        for i in range(torch.cuda.device_count())
+    ]
+    text = "; ".join(names) or "none: the profile mini needs none, paper and official do"
+    yield Finding(part="machine", what="gpu", status="ok" if names else "note", text=text)
+    free = shutil.disk_usage(root).free / 2**30
+    yield Finding(part="machine", what="disk", status="ok", text=f"{free:.0f} GiB free")
+
+
+def packages() -> Iterator[Finding]:
+    """The packages that results depend on."""
+    versions = environment.describe()["packages"]
+    assert isinstance(versions, dict)
+    for name, version in versions.items():
+        status = "missing" if version == "not installed" else "ok"
+        text = version if status == "ok" else "run `make install`"
+        yield Finding(part="packages", what=name, status=status, text=text)
+
+
+def model(config: Config, root: Path) -> Iterator[Finding]:
+    """The pre-trained model and the feature network."""
+    plan = config.foundation
+    if plan.source in ("shipped", "train"):
+        yield Finding(part="model", what=plan.backbone, status="ok", text="comes with omgsr")
+        return
+    licence = catalogue.KNOWN[plan.backbone].licence if plan.backbone in catalogue.KNOWN else "?"
+    obtain = plan.obtain or catalogue.obtain(plan.backbone)
+    if plan.source == "hub":
+        text = f"hub id {plan.path} at {plan.revision}, downloaded when needed ({licence})"
+        yield Finding(part="model", what=plan.backbone, status="note", text=text)
+    else:
+        yield _path("model", plan.backbone, plan.path, root, f"{obtain} ({licence})")
+    network = plan.features
+    if network.path is None:
+        text = f"asked of timm's hub when needed; offline: {feature_weights.obtain(network.name)}"
+        yield Finding(part="model", what=network.name, status="note", text=text)
+    else:
+        yield _path("model", network.name, network.path, root, feature_weights.obtain(network.name))
+
+
+def data(config: Config, root: Path) -> Iterator[Finding]:
+    """The folders and lists of the training set and the benchmarks."""
+    sets = {"train": [config.data.train]}
+    for name, benchmark in config.benchmarks.items():
+        sets[name] = [part for part in (benchmark.hq, benchmark.lq) if part is not None]
+    for name, parts in sets.items():
+        folders = [folder for part in parts for folder in part.folders]
+        if not folders:
+            yield Finding(part="data", what=name, status="ok", text="comes with the packages")
+        for folder in folders:
+            yield _path("data", name, folder.path, root, folder.obtain or "a path")
+
+
+def scores(config: Config) -> Iterator[Finding]:
+    """The metrics, each loaded without a network."""
+    from omgsr.evaluation import metrics
+
+    for name in config.score.metrics:
+        try:
+            read = metrics.load(name).weights
+        except metrics.MetricError as error:
+            # Without its weights a metric is a dash in the tables; the pipeline goes on.
+            yield Finding(part="metrics", what=name, status="note", text=str(error))
+        else:
+            text = ", ".join(["loads offline", *(one.file for one in read)])
+            yield Finding(part="metrics", what=name, status="ok", text=text)
+
+
+def _path(part: str, what: str, path: str | None, root: Path, obtain: str) -> Finding:
+    if path is None:
+        return Finding(part=part, what=what, status="missing", text=f"path: null; {obtain}")
+    full = root / Path(path).expanduser()
+    if not full.exists():
+        return Finding(part=part, what=what, status="missing", text=f"{path}: not there; {obtain}")
+    return Finding(part=part, what=what, status="ok", text=str(path))

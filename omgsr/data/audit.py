@@ -1,0 +1,167 @@
+"""The images of every set of a configuration: counted, measured, read and compared.
+
+Copies of an image are found by its decoded pixels, so that another name or PNG compression hides
+none; an image that was resized, cropped or compressed anew counts as another one. What all of it
+means is in omgsr/data/audit_report.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from omgsr.config import Config, Folder, Images
+from omgsr.core import images
+from omgsr.core.parallel import ordered_map, threaded_map
+from omgsr.data import expectations, image_sets, photographs
+from omgsr.data.image_lists import ListError
+
+Size = tuple[int, int]
+"""Height and width, pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one file turned out to be."""
+
+    size: Size | None
+    """Of the upright image; None where it cannot be read."""
+    trouble: str = ""
+    """Why it cannot be read."""
+    digest: bytes = b""
+    """Of the size and the decoded pixels."""
+
+
+@dataclass(kw_only=True)
+class Part:
+    """The HQ or the LQ images of one set, and what has been found out about them."""
+
+    set: str
+    """`train` or a benchmark."""
+    side: Literal["hq", "lq"]
+    """Which images of it."""
+    crop: int | None = None
+    """What an image must not be smaller than, pixels."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """Name => file."""
+    generated: int = 0
+    """Images that have no file yet, as the data stage draws them."""
+    expected: int | None = None
+    """Files that are expected; None where the configuration does not say."""
+    sides: dict[str, int] = field(default_factory=dict)
+    """Name => width and height that it must have, where the configuration says."""
+    problems: list[str] = field(default_factory=list)
+    """What is wrong, one line each."""
+    sizes: dict[str, Size] = field(default_factory=dict)
+    """Name => size, of those that can be read."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Name => why."""
+    copies: list[tuple[str, str]] = field(default_factory=list)
+    """(name, name of the same pixels before it)."""
+    digests: dict[bytes, str] = field(default_factory=dict)
+    """Digest => first name."""
+
+    @property
+    def where(self) -> str:
+        """Such as 'train.hq'."""
+        return f"{self.set}.{self.side}"
+
+    @property
+    def small(self) -> list[str]:
+        """Names of the images that are smaller than the crop."""
+        return [name for name, size in self.sizes.items() if min(size) < (self.crop or 0)]
+
+    @property
+    def odd(self) -> list[str]:
+        """Names of the images that have another size than they must."""
+        known = {name: self.sides[name] for name in self.sizes if name in self.sides}
+        return [name for name, side in known.items() if self.sizes[name] != (side, side)]
+
+    def add(self, name: str, look: Look) -> None:
+        """Notes what a file turned out to be."""
+        if look.size is None:
+            self.unreadable[name] = look.trouble
+            return
+        self.sizes[name] = look.size
+        if look.digest:
+            first = self.digests.setdefault(look.digest, name)
+            if first != name:
+                self.copies.append((name, first))
+
+
+def parts(config: Config, root: Path) -> list[Part]:
+    """The images of every set, listed and counted but not opened; null paths are noted."""
+    found = [_part("train", "hq", config.data.train, config.data.crop, root)]
+    for name, one in config.benchmarks.items():
+        if one.lq is not None:
+            crop = one.crop and one.crop // config.data.scale
+            found.append(_part(name, "lq", one.lq, crop, root))
+        if one.hq is not None:
+            found.append(_part(name, "hq", one.hq, one.crop, root))
+    return found
+
+
+def look(
+    found: list[Part], deep: bool, workers: int | None = None
+) -> Iterator[tuple[Part, str, Look]]:
+    """Opens every file, in order: headers alone on threads, or all pixels on all cores (`deep`).
+
+    What it yields is noted in the parts; nothing of an image is kept.
+    """
+    named = [(part, name) for part in found for name in part.files]
+    paths = chain.from_iterable(part.files.values() for part in found)
+    looks = ordered_map(decode, paths, workers=workers) if deep else threaded_map(header, paths)
+    for (part, name), one in zip(named, looks, strict=True):
+        part.add(name, one)
+        yield part, name, one
+
+
+def header(path: Path) -> Look:
+    """Size from the file's header; damage after it is not seen."""
+    try:
+        return Look(images.read_size(path))
+    except images.ImageError as error:
+        return Look(None, str(error))
+
+
+def decode(path: Path) -> Look:
+    """Size and digest of the decoded pixels."""
+    try:
+        pixels = images.read_rgb(path)
+    except images.ImageError as error:
+        return Look(None, str(error))
+    height, width = pixels.shape[:2]
+    digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=16)
+    digest.update(pixels.data)
+    return Look((height, width), digest=digest.digest())
+
+
+def _part(
+    name: str, side: Literal["hq", "lq"], source: Images, crop: int | None, root: Path
+) -> Part:
+    part = Part(set=name, side=side, crop=crop, generated=source.dead_leaves)
+    part.files |= {photo: photographs.locate(photo) for photo in source.photographs}
+    given = [folder for folder in source.folders if folder.path is not None]
+    counts = [folder.expected for folder in given if folder.expected is not None]
+    if given and len(counts) == len(given):
+        part.expected = len(part.files) + sum(counts)
+    for folder in given:
+        _list(part, folder, root)
+    return part
+
+
+def _list(part: Part, folder: Folder, root: Path) -> None:
+    try:
+        found = image_sets.find(folder, root)
+        shared = sorted(found.keys() & part.files.keys())
+        if shared:
+            part.problems.append(f"{folder.path}: {len(shared):,} names are taken, as {shared[0]}")
+        part.files |= found
+        part.sides |= dict.fromkeys(found, folder.side) if folder.side else {}
+        expectations.require_expected(folder, found.values())
+    except (image_sets.SourceError, ListError, images.ImageError) as error:
+        part.problems.append(str(error))

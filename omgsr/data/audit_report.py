@@ -1,0 +1,120 @@
+"""What is wrong with the images of a configuration, from what omgsr/data/audit.py has found out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from omgsr.config import Config
+from omgsr.data import image_sets
+from omgsr.data.audit import Part, Size
+
+EDGES = (0, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+"""Where the bins of the shorter side begin, pixels."""
+
+
+def problems(config: Config, found: list[Part]) -> list[str]:
+    """All that is wrong with parts that have been looked at, one line each."""
+    wrong = [f"{part.where}: {line}" for part in found for line in part.problems]
+    for part in found:
+        wrong += _wrong_images(part, skip=part.set == "train" and config.data.too_small == "skip")
+    for name in config.benchmarks:
+        wrong += _wrong_pairs([part for part in found if part.set == name], config.data.scale)
+    wrong += _leaks(found)
+    if not any(part.files or part.generated for part in found) and not wrong:
+        wrong.append("nothing to check: no path of this profile is filled in")
+    return wrong
+
+
+def report(part: Part) -> dict[str, Any]:
+    """What was found out about a part, for JSON; sizes are [height, width]."""
+    ordered = sorted(part.sizes.values(), key=lambda size: (size[0] * size[1], size))
+    return {
+        "set": part.set,
+        "side": part.side,
+        "images": len(part.files),
+        "generated": part.generated,
+        "expected": part.expected,
+        "smallest": list(ordered[0]) if ordered else None,
+        "largest": list(ordered[-1]) if ordered else None,
+        "shorter_side": {str(edge): count for edge, count in histogram(part).items()},
+        "crop": part.crop,
+        "smaller_than_crop": part.small,
+        "unreadable": part.unreadable,
+        "copies": [list(pair) for pair in part.copies],
+    }
+
+
+def histogram(part: Part) -> dict[int, int]:
+    """Where a bin of the shorter side begins => images in it; empty bins are left out."""
+    counts = Counter(max(e for e in EDGES if e <= min(size)) for size in part.sizes.values())
+    return dict(sorted(counts.items()))
+
+
+def span(edge: int) -> str:
+    """A bin of the histogram, such as '512-767'; the last one is open."""
+    after = [other for other in EDGES if other > edge]
+    return f"{edge}-{after[0] - 1}" if after else f"{edge}-"
+
+
+def shown(size: Size) -> str:
+    """Width x height."""
+    return f"{size[1]} x {size[0]}"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first ten, and how many there are beside them."""
+    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more
+
+
+def _wrong_images(part: Part, skip: bool) -> list[str]:
+    wrong = []
+    if part.unreadable:
+        wrong.append(f"{len(part.unreadable):,} unreadable: {some(list(part.unreadable))}")
+    if part.small and not skip:
+        wrong.append(f"{len(part.small):,} smaller than the crop {part.crop}: {some(part.small)}")
+    if part.odd:
+        odd = [f"{name} ({shown(part.sizes[name])})" for name in part.odd]
+        sides = " or ".join(f"{side} x {side}" for side in sorted(set(part.sides.values())))
+        wrong.append(f"{len(odd):,} of another size than {sides}: {some(odd)}")
+    if part.copies:
+        pairs = [f"{name} of {first}" for name, first in part.copies]
+        wrong.append(f"{len(pairs):,} copies of other images: {some(pairs)}")
+    return [f"{part.where}: {line}" for line in wrong]
+
+
+def _wrong_pairs(sides: list[Part], scale: int) -> list[str]:
+    """Of a benchmark that has both sides: partners that are missing or of another size."""
+    if len(sides) < 2 or not all(side.files for side in sides):
+        return []
+    lq, hq = sides
+    try:
+        pairs = image_sets.match(lq.files, hq.files, f"benchmarks.{lq.set}")
+    except image_sets.SourceError as error:
+        return [str(error)]
+    sizes = {side.side: {side.files[n]: size for n, size in side.sizes.items()} for side in sides}
+    wrong = []
+    for name, (low, high) in pairs.items():
+        if low in sizes["lq"] and high in sizes["hq"]:
+            (h, w), got = sizes["lq"][low], sizes["hq"][high]
+            if got != (h * scale, w * scale):
+                wrong.append(f"{name} ({shown((h, w))} and {shown(got)})")
+    what = f"pairs whose HQ is not {scale} times the LQ"
+    return [f"{lq.set}: {len(wrong):,} {what}: {some(wrong)}"] if wrong else []
+
+
+def _leaks(found: list[Part]) -> list[str]:
+    """Images that are trained on and tested on: the same file, or the same pixels."""
+    train, wrong = found[0], []
+    files = {str(path): name for name, path in train.files.items()}
+    for part in found[1:]:
+        same = {name: files[str(path)] for name, path in part.files.items() if str(path) in files}
+        for digest, name in part.digests.items():
+            if digest in train.digests:
+                same.setdefault(name, train.digests[digest])
+        if same:
+            pairs = [f"{name} is {other}" for name, other in same.items()]
+            wrong.append(f"{part.where}: {len(pairs):,} images are in train too: {some(pairs)}")
+    return wrong

@@ -1,0 +1,77 @@
+"""What the images of a set must be: as many, as large and as new as the configuration expects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from omgsr.config import Folder
+from omgsr.core import images
+
+
+class SourceError(ValueError):
+    """A set whose images cannot be found, named or matched."""
+
+
+def require_expected(folder: Folder, found: Collection[Path]) -> None:
+    """Refuses another number of images than the folder is expected to give."""
+    if folder.expected is None or len(found) == folder.expected:
+        return
+    above = len({path.parent for path in found})
+    raise SourceError(
+        f"{folder.path}: got {len(found):,} images in {above:,} folder{'s' * (above > 1)}, "
+        f"expected {folder.expected:,}; often an archive is not unpacked to the end (LSDIR has 85 "
+        "sub-folders), or the path is one folder too deep or too high (FFHQ's 00000 is one of 70 "
+        "sub-folders); correct the path, or `expected` in configs/<profile>.yaml" + needed(folder)
+    )
+
+
+def require_side(folder: Folder, found: Mapping[str, Path]) -> None:
+    """Refuses images of another size than the folder is expected to hold."""
+    if folder.side is None:
+        return
+    sizes = {name: images.read_size(path) for name, path in found.items()}
+    odd = [f"{n} ({w} x {h})" for n, (h, w) in sizes.items() if (h, w) != (folder.side,) * 2]
+    if odd:
+        raise SourceError(
+            f"{folder.path}: {len(odd):,} of {len(found):,} images are not {folder.side} x "
+            f"{folder.side} pixels: {_some(odd)}; these are other images than expected, or not "
+            "cropped yet (`crop` of a benchmark takes the centre); correct the path, or `side` in "
+            "configs/<profile>.yaml" + needed(folder)
+        )
+
+
+def require_scale(pairs: Mapping[str, tuple[Path, Path]], scale: int, where: str) -> None:
+    """Refuses pairs (LQ, HQ) whose HQ is not `scale` times the LQ, from the files' headers."""
+    wrong = []
+    for name, (low, high) in pairs.items():
+        (h, w), (height, width) = images.read_size(low), images.read_size(high)
+        if (height, width) != (h * scale, w * scale):
+            wrong.append(f"{name} ({w} x {h} and {width} x {height})")
+    if wrong:
+        raise SourceError(
+            f"{where}: {len(wrong):,} of {len(pairs):,} pairs whose HQ is not {scale} times the "
+            f"LQ: {_some(wrong)}; take the images of that scale (RealSR has LR2, LR3 and "
+            "LR4, and in its first version LQ as large as HQ), or correct data.scale"
+        )
+
+
+def refuse_shared(trained: Collection[str], tested: Collection[str], name: str) -> None:
+    """Refuses files that are in the training set and in the benchmark of that name."""
+    shared = sorted({path for path in tested if path and path in trained})
+    if shared:
+        more = f" and {len(shared) - 3:,} more" if len(shared) > 3 else ""
+        raise SourceError(
+            f"benchmarks.{name}: {len(shared):,} images are also in data.train: "
+            f"{', '.join(shared[:3])}{more}; take them out of one"
+        )
+
+
+def needed(folder: Folder) -> str:
+    """The end of a message: what the folder should be, where the configuration says."""
+    return f". Needed: {folder.obtain}" if folder.obtain else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -1,0 +1,127 @@
+"""Which image files a folder or a list of files names; a list is .txt, .json or .parquet."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from omgsr.core import images
+
+
+class ListError(ValueError):
+    """A list of files that cannot be used; the message names the list and what to do."""
+
+
+def files(path: Path) -> tuple[Path, list[Path]]:
+    """(root, files below it as relative paths in sorted order) of a folder or a list.
+
+    The root of a list is the deepest folder above all of its files, so that a folder and the list
+    of its files are the same. Paths in a list are absolute or count from the list's own folder.
+    """
+    read = _READERS.get(path.suffix.lower())
+    if path.is_dir() or (read is None and not path.exists()):
+        return path, [file.relative_to(path) for file in images.list_images(path)]
+    if read is None:
+        raise ListError(f"{path}: neither a folder nor a list ({', '.join(_READERS)})")
+    if not path.is_file():
+        raise ListError(f"{path}: no such list of files")
+    named = read(path)
+    if not named:
+        raise ListError(f"{path}: lists no file")
+    found = _existing(path, named)
+    root = os.path.commonpath([os.path.dirname(file) for file in found])
+    return Path(root), sorted(Path(os.path.relpath(file, root)) for file in found)
+
+
+def _existing(path: Path, named: Sequence[str]) -> list[str]:
+    """Absolute paths, each of them once; '..' is taken out, links are not followed."""
+    found = [os.path.normpath(path.parent / name) for name in named]
+    twice = [name for name, count in Counter(found).items() if count > 1]
+    if twice:
+        raise ListError(f"{path}: lists {_some(twice)} more than once; keep one entry of each")
+    missing = [name for name in found if not os.path.isfile(name)]
+    if missing:
+        raise ListError(
+            f"{path}: {len(missing):,} of {len(found):,} listed files do not exist: "
+            f"{_some(missing)}; relative paths start at the list's folder and have / between "
+            "folders: move the list there, or correct it"
+        )
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
+    except UnicodeDecodeError as error:
+        raise ListError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from error
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a text; blank ones and those that start with # are left out."""
+    lines = (line.strip() for line in _text(path).split("\n"))
+    return _checked(path, [line for line in lines if line and not line.startswith("#")])
+
+
+def _records(path: Path) -> list[str]:
+    """LSDIR's train.json, [{"path": "HR/train/0001000/0000001.png"}, ...], or plain texts."""
+    try:
+        records = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise ListError(f"{path}: not valid JSON, line {error.lineno}: {error.msg}") from error
+    if not isinstance(records, list):
+        raise ListError(f'{path}: holds no list; needed: [{{"path": ...}}, ...]')
+    return _checked(path, [one.get("path") if isinstance(one, dict) else one for one in records])
+
+
+def _column(path: Path) -> list[str]:
+    """The column `path`, or the only column of texts; no other column is read."""
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        schema = parquet.read_schema(path)
+        texts = [field.name for field in schema if _is_text(field.type)]
+        if "path" not in texts and len(texts) != 1:
+            raise ListError(
+                f"{path}: needs a column `path` of texts, or one column of texts; got the columns "
+                f"{', '.join(schema.names) or '(none)'}"
+            )
+        name = "path" if "path" in texts else texts[0]
+        return _checked(path, pd.read_parquet(path, columns=[name])[name].tolist())
+    except pa.ArrowException as error:
+        raise ListError(f"{path}: is damaged or no parquet file ({error})") from error
+
+
+def _is_text(kind: object) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type  # type: ignore[attr-defined]
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _checked(path: Path, named: Sequence[object]) -> list[str]:
+    """Entries that can be paths."""
+    good = [name for name in named if isinstance(name, str) and name and "\0" not in name]
+    if len(good) < len(named):
+        bad = [name for name in named if not isinstance(name, str) or not name or "\0" in name]
+        raise ListError(
+            f"{path}: {len(bad):,} of {len(named):,} entries are no path, such as {bad[0]!r}"
+        )
+    return good
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+_READERS: dict[str, Callable[[Path], list[str]]] = {
+    ".txt": _lines,
+    ".json": _records,
+    ".parquet": _column,
+}

@@ -1,0 +1,212 @@
+"""LQ images for lists of HQ images: crops, degrades, writes PNGs, on all cores.
+
+The bytes of a pair depend on the seed, its name, the preset and the HQ image; on nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL
+import torch
+
+from omgsr.config import Config
+from omgsr.core import basicsr_shim, images, seeding
+from omgsr.core.parallel import ordered_map
+from omgsr.data import degradation, kernels, manifest, noise, presets
+from omgsr.data.degradation import degrade
+from omgsr.data.manifest import Row
+from omgsr.data.presets import Preset
+
+Box = tuple[int, int, int, int]
+"""Top, left, height, width in pixels of the reduced HQ."""
+
+
+class PairError(ValueError):
+    """An image that pairs cannot be made of; the message names the file and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How the pairs of one set are made."""
+
+    folder: str
+    """Where the LQ images belong, as their paths in the manifest shall begin."""
+    preset: Preset | None
+    """Degradation; null where LQ images exist, which are then cropped."""
+    scale: int
+    """HQ side over LQ side."""
+    seed: int
+    """Root seed."""
+    crop: int | None
+    """Side of the crops, pixels of the HQ; null takes the whole image, cut to `scale`."""
+    random: int = 0
+    """Random crops an image; 0 takes a centred grid of crops that do not overlap."""
+    paired: bool = True
+    """Whether the pairs name their HQ."""
+    skip_small: bool = False
+    """Whether images smaller than the crop give no pair instead of an error."""
+
+
+Job = tuple[Plan, Row]
+
+
+def plans(config: Config, folder: str) -> dict[str, Plan | None]:
+    """How each set of a configuration is made, below `folder`; None where nothing is to be done."""
+    data = config.data
+
+    def plan(name: str, preset: str | None, crop: int | None, random: int, paired: bool) -> Plan:
+        return Plan(
+            skip_small=name == "train" and data.too_small == "skip",
+            folder=f"{folder}/{name}/lq",
+            preset=config.degradation[preset] if preset else None,
+            scale=data.scale,
+            seed=config.seed,
+            crop=crop,
+            random=random,
+            paired=paired,
+        )
+
+    made: dict[str, Plan | None] = {
+        "train": plan("train", data.degradation, data.crop, data.crops_per_image, True)
+    }
+    for name, one in config.benchmarks.items():
+        todo = one.degradation or one.crop
+        made[name] = plan(name, one.degradation, one.crop, 0, one.paired) if todo else None
+    return made
+
+
+def make(
+    jobs: Sequence[Job], work: Path, workers: int | None = None
+) -> Iterator[tuple[Plan, list[Row]]]:
+    """The pairs of every job, in order; PNG `folder`/x.png goes to `work`/`folder`/x.png.
+
+    PNGs that exist in `work` are kept, so an interrupted run continues. An image that is skipped
+    has no pairs.
+    """
+    by_job, rows = [plan for plan, _ in jobs], [row for _, row in jobs]
+    made = ordered_map(make_one, by_job, rows, repeat(work), workers=workers)
+    yield from zip(by_job, made, strict=True)
+
+
+def make_one(plan: Plan, row: Row, work: Path) -> list[Row]:
+    """The pairs of one HQ image; of a row that has its LQ already, the centre of both.
+
+    Where all PNGs exist, only the header of the HQ is read.
+    """
+    if row.lq:
+        whole = plan.preset is not None or plan.crop is None
+        return [row if whole else _centre(plan, row, work)]
+    size = manifest.hq_size(row)
+    if plan.skip_small and plan.crop is not None and min(size) < plan.crop:
+        return []
+    pairs = [_pair(plan, row, name, box) for name, box in boxes(plan, row, size)]
+    missing = [pair for pair in pairs if not (work / pair.lq).exists()]
+    if missing:
+        _degrade(plan, row, size, missing, work)
+    return pairs
+
+
+def _centre(plan: Plan, row: Row, work: Path) -> Row:
+    """A pair whose LQ exists, cropped at its centre; the LQ is written, the HQ is `scale` times."""
+    crop = plan.crop or 0
+    (height, width), side = images.read_size(row.lq), crop // plan.scale
+    if min(height, width) < side:
+        what = f"the crop of {crop} pixels of the HQ needs of the LQ"
+        raise PairError(_too_small(row.lq, (height, width), side, what))
+    top, left = (height - side) // 2, (width - side) // 2
+    lq = f"{plan.folder}/{row.name}.png"
+    if not (work / lq).exists():
+        pixels = images.read_rgb(row.lq)[top : top + side, left : left + side]
+        images.write_png(work / lq, pixels)
+    if not row.hq:
+        return replace(row, lq=lq)
+    top, left = top * plan.scale, left * plan.scale
+    return replace(row, lq=lq, top=top, left=left, height=crop, width=crop)
+
+
+def _pair(plan: Plan, row: Row, name: str, box: Box) -> Row:
+    top, left, height, width = box
+    pair = replace(row, name=name, top=top, left=left, height=height, width=width)
+    return replace(pair, hq=row.hq if plan.paired else "", lq=f"{plan.folder}/{name}.png")
+
+
+def _degrade(plan: Plan, row: Row, size: tuple[int, int], pairs: list[Row], work: Path) -> None:
+    """Writes the LQ images of these pairs of one HQ image."""
+    assert plan.preset is not None, "rows without an LQ have a degradation"
+    hq = manifest.load_whole_hq(row)
+    if hq.shape[:2] != size:
+        raise PairError(
+            f"{row.hq}: its header says {size}, its pixels {hq.shape[:2]}; save it anew"
+        )
+    for pair in pairs:
+        crop = hq[pair.top : pair.top + pair.height, pair.left : pair.left + pair.width]
+        rng = seeding.rng(plan.seed, "degrade", pair.name)
+        images.write_png(work / pair.lq, degrade(crop, plan.preset, rng, plan.scale))
+
+
+def boxes(plan: Plan, row: Row, size: tuple[int, int]) -> list[tuple[str, Box]]:
+    """Name and crop box of every pair of an image of `size`.
+
+    An image smaller than the crop is an error, or is left out before (`skip_small`): enlarging it
+    would pass interpolated pixels off as high quality, and padding by reflection, as the official
+    code does, would train on mirrored edges.
+    """
+    if plan.crop is None:
+        height, width = (side // plan.scale * plan.scale for side in size)
+        if not height or not width:
+            raise PairError(_too_small(row.hq, size, plan.scale, "one pixel of the LQ"))
+        return [(row.name, (0, 0, height, width))]
+    if min(size) < plan.crop:
+        raise PairError(_too_small(row.hq, size, plan.crop, "the crop"))
+    room = (size[0] - plan.crop, size[1] - plan.crop)
+    corners = _random_corners(plan, row, room) if plan.random else _grid_corners(plan.crop, size)
+    return [
+        (f"{row.name}_{index:02d}", (top, left, plan.crop, plan.crop))
+        for index, (top, left) in enumerate(corners)
+    ]
+
+
+def fingerprint(jobs: Sequence[Job]) -> str:
+    """16 hex digits of all that decides the bytes of the pairs.
+
+    An HQ image counts by its size and time of change, as reading a data set twice takes hours.
+    """
+    code = hashlib.sha256()
+    for module in (basicsr_shim, degradation, images, kernels, manifest, noise, presets, seeding):
+        code.update(Path(str(module.__file__)).read_bytes())
+    code.update(Path(__file__).read_bytes())
+    for package in (cv2, np, PIL, torch):
+        code.update(f"{package.__name__} {package.__version__}".encode())
+    for plan, row in jobs:
+        stats = [os.stat(path) for path in (row.hq, row.lq) if path and os.path.exists(path)]
+        code.update(f"{plan}{row}{[(s.st_size, s.st_mtime_ns) for s in stats]}".encode())
+    return code.hexdigest()[:16]
+
+
+def _random_corners(plan: Plan, row: Row, room: tuple[int, int]) -> list[tuple[int, int]]:
+    rng = seeding.rng(plan.seed, "crop", row.name)
+    corners = rng.integers((0, 0), room, (plan.random, 2), endpoint=True)
+    return [(int(top), int(left)) for top, left in corners]
+
+
+def _grid_corners(crop: int, size: tuple[int, int]) -> list[tuple[int, int]]:
+    tops, lefts = (
+        [side % crop // 2 + index * crop for index in range(side // crop)] for side in size
+    )
+    return [(top, left) for top in tops for left in lefts]
+
+
+def _too_small(path: str, size: tuple[int, int], side: int, what: str) -> str:
+    return (
+        f"{path}: {size[0]} x {size[1]} pixels, smaller than {what} ({side} x {side}); take the "
+        "image out of the set, lower the crop in configs/<profile>.yaml or, for the training set, "
+        "set data.too_small: skip (`omgsr data` counts them beforehand)"
+    )

@@ -1,0 +1,151 @@
+"""PyIQA's weight files by their published names: from OMGSR_WEIGHTS or the caches of this machine.
+
+While a metric is made, torch's cache is an empty folder and every download is a look-up: each file
+that the metric wants passes here once, under its published name, and is known with its sha256.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from hashlib import file_digest
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import torch
+
+from omgsr.core.offline import MissingFile
+
+MIRROR = "OMGSR_WEIGHTS"
+"""Environment variable: a folder of weight files under their published names."""
+_COMPLETE = {"NIMA", "MANIQA"}
+"""Architectures whose file holds every weight, read strictly: timm's own need not be there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """A file that a metric has read."""
+
+    file: str
+    """Its published name."""
+    sha256: str
+    bytes: int
+
+
+def mirrored(name: str) -> Path | None:
+    """A file of the folder that OMGSR_WEIGHTS names; None without the one or the other."""
+    given = os.environ.get(MIRROR)
+    if not given:
+        return None
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{MIRROR}={given}: no folder; unset it or name the weights' one")
+    return folder / name if (folder / name).is_file() else None
+
+
+def described(path: Path, name: str = "") -> WeightFile:
+    """A file's record; `name` is the published one where the path has another."""
+    with open(path, "rb") as handle:
+        digest = file_digest(handle, "sha256").hexdigest()
+    return WeightFile(file=name or path.name, sha256=digest, bytes=path.stat().st_size)
+
+
+@contextmanager
+def published(architecture: str) -> Iterator[list[WeightFile]]:
+    """Gives a list that fills with the files that are read; one that is absent is a MissingFile.
+
+    A file that holds more than weights is refused: PyIQA would run the code in it. Text features
+    that an earlier program has left in the cache (LIQE) are not believed but computed.
+    """
+    from pyiqa import archs
+    from pyiqa.archs import clip_model
+    from pyiqa.utils import download_util
+
+    # Before the folder is another one: the modules keep the name that they find when imported.
+    archs._lazy_import_arch(architecture)
+    holders = [download_util]
+    if architecture == "LIQE":
+        holders.append(import_module("pyiqa.archs.liqe_arch"))
+    shelf = _Shelf(Path(torch.hub.get_dir()))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        replace = _replacer(stack)
+        replace(torch.hub, "_hub_dir", str(folder))
+        for module in (torch.hub, download_util):
+            replace(module, "download_url_to_file", shelf.link)
+        for module in holders:
+            replace(module, "DEFAULT_CACHE_DIR", str(folder / "pyiqa"))
+        (folder / "pyiqa").mkdir()
+        replace(clip_model, "_download", shelf.clip)
+        if architecture in _COMPLETE:
+            timm = import_module("timm")
+            replace(timm, "create_model", _untrained(timm.create_model))
+        stack.enter_context(_weights_only())
+        yield shelf.read
+
+
+class _Shelf:
+    """The look-up behind the functions that would download."""
+
+    def __init__(self, cache: Path) -> None:
+        self.places = [cache / name for name in ("pyiqa", "checkpoints", "clip")]
+        self.read: list[WeightFile] = []
+
+    def find(self, url: str) -> Path:
+        asked = url.rpartition("/")[2]
+        # PyIQA's own cache keeps a plus sign as the address has it, %2B.
+        places = [p / name for p in self.places for name in dict.fromkeys((asked, unquote(asked)))]
+        for path in (mirrored(unquote(asked)), *places):
+            if path is not None and path.is_file():
+                return path
+        raise MissingFile(unquote(url), "no download is tried")
+
+    def link(self, url: str, dst: str, hash_prefix: str | None = None, *_: Any, **__: Any) -> None:
+        """In the place of torch's download_url_to_file."""
+        path, name = self.find(url), unquote(Path(dst).name)
+        told = described(path, name)
+        if hash_prefix and not told.sha256.startswith(hash_prefix):
+            raise MissingFile(url, f"{path} is another file: its sha256 begins {told.sha256[:8]}")
+        os.symlink(path.resolve(), dst)
+        self.read.append(told)
+
+    def clip(self, url: str, root: str) -> str:
+        """In the place of the download of OpenAI's CLIP, whose address holds the sha256."""
+        folder, name = Path(root), url.rpartition("/")[2]
+        folder.mkdir(parents=True, exist_ok=True)
+        self.link(url, str(folder / name), url.split("/")[-2])
+        return str(folder / name)
+
+
+def _replacer(stack: ExitStack) -> Callable[[Any, str, Any], None]:
+    """Gives a setattr that the stack takes back."""
+
+    def replace(owner: Any, name: str, value: Any) -> None:
+        stack.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, value)
+
+    return replace
+
+
+def _untrained(create: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *names, **options: create(*names, **{**options, "pretrained": False})
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Makes torch.load refuse anything but tensors, whatever its caller asks for."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

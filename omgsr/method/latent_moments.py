@@ -1,0 +1,93 @@
+"""Latent moments of LQ/HQ pairs, for t* (Eqs. 4 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omgsr.core import images, seeding
+from omgsr.core.parallel import side_by_side
+from omgsr.data.datasets import load_pair
+from omgsr.data.manifest import Row
+from omgsr.method.timestep import moments
+from omgsr.models.backbones.base import Backbone, Latent
+
+Moment = tuple[str, float, float]
+"""An image's name, its power P and its error N."""
+
+
+@torch.inference_mode()
+def pair_moments(
+    backbone: Backbone, rows: Sequence[Row], scale: int, batch: int, latent: Latent, seed: int
+) -> Iterator[Moment]:
+    """(name, P, N) of every pair, in the order of `rows`; neighbours of one size are batched.
+
+    The next batch is read from disk while this one is encoded. With latent `sample`, each image
+    draws its own noise from (seed, name), so that P and N do not depend on the batch size.
+    """
+    groups = list(_groups(rows, batch))
+    with ThreadPoolExecutor(1) as reader:
+        waiting = reader.submit(_read, groups[0], scale) if groups else None
+        for number, group in enumerate(groups):
+            assert waiting is not None
+            pixels = waiting.result()
+            if number + 1 < len(groups):
+                waiting = reader.submit(_read, groups[number + 1], scale)
+            for some_rows, x_lq, x_hq in _by_size(group, pixels):
+                z_lq, z_hq = (
+                    _encode(backbone, x, some_rows, latent, seed, kind)
+                    for x, kind in ((x_lq, "lq"), (x_hq, "hq"))
+                )
+                power, error = moments(z_hq, z_lq)
+                yield from zip(
+                    (r.name for r in some_rows), power.tolist(), error.tolist(), strict=True
+                )
+
+
+def _groups(rows: Sequence[Row], batch: int) -> Iterator[Sequence[Row]]:
+    for first in range(0, len(rows), batch):
+        yield rows[first : first + batch]
+
+
+def _read(rows: Sequence[Row], scale: int) -> list[tuple[Tensor, Tensor]]:
+    pairs = [load_pair(row, scale) for row in rows]
+    return [(images.to_tensor(images.upscale(lq, scale)), images.to_tensor(hq)) for lq, hq in pairs]
+
+
+def _by_size(
+    rows: Sequence[Row], pixels: list[tuple[Tensor, Tensor]]
+) -> Iterator[tuple[list[Row], Tensor, Tensor]]:
+    """Runs of equal size within a group, stacked."""
+    start = 0
+    for end in range(1, len(rows) + 1):
+        if end == len(rows) or pixels[end][1].shape != pixels[start][1].shape:
+            lq, hq = zip(*pixels[start:end], strict=True)
+            yield list(rows[start:end]), torch.stack(lq), torch.stack(hq)
+            start = end
+
+
+def _encode(
+    backbone: Backbone, x: Tensor, rows: list[Row], latent: Latent, seed: int, kind: str
+) -> Tensor:
+    """(n, 3, H, W) => (n, C, h, w); a CPU takes an image on each core, which rounds it alike."""
+    rngs = [seeding.torch_rng(seed, kind, row.name) for row in rows]
+    device = backbone.shift.device
+    if device.type != "cpu":
+        return backbone.encode(x.to(device), latent, rngs)
+
+    @torch.inference_mode()  # each thread has a mode of its own
+    def alone(one: tuple[Tensor, torch.Generator]) -> Tensor:
+        return backbone.encode(one[0], latent, [one[1]])
+
+    items = list(zip(x.split(1), rngs, strict=True))
+    return torch.cat(side_by_side(alone, items, torch.get_num_threads()))
+
+
+def columns(found: Sequence[Moment]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names, P (N,) and N (N,) of the moments."""
+    names, power, error = zip(*found, strict=True)
+    return list(names), np.array(power), np.array(error)

@@ -1,0 +1,108 @@
+"""LoRA adapters of PEFT on any module: add, switch, save (adapters.py loads).
+
+A module has the adapter that is trained and restored with, and in distillation a second one.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+from omgsr.core import files
+
+DEFAULT, REGULARISER = "default", "regulariser"
+"""Names of the adapters; the first is PEFT's own for a module with one."""
+
+# What every PEFT since 0.4 reads; versions before 0.14 refuse names that they do not know.
+_FIELDS = (
+    "auto_mapping", "base_model_name_or_path", "bias", "fan_in_fan_out", "inference_mode",
+    "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout",
+    "modules_to_save", "peft_type", "r", "revision", "target_modules", "task_type",
+)  # fmt: skip
+
+
+def add(module: nn.Module, rank: int, targets: tuple[str, ...], seed: int) -> PeftModel:
+    """Wraps `module` with a fresh adapter on its layers named in `targets`.
+
+    alpha equals the rank, A is Gaussian, B zero: a fresh adapter changes nothing. A is drawn from
+    `seed`. Raises ValueError when no layer of the module has one of the names.
+    """
+    if rank < 1:
+        raise ValueError(f"a LoRA rank is 1 or more, got {rank}")
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        init_lora_weights="gaussian",
+        target_modules=_matching(module, targets),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(module, config)
+
+
+def add_regulariser(module: PeftModel, seed: int) -> None:
+    """A second fresh adapter of the same rank and layers; the first stays the active one."""
+    config = copy.deepcopy(module.peft_config[DEFAULT])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module.add_adapter(REGULARISER, config)
+    module.set_adapter(DEFAULT)
+
+
+def save(module: PeftModel, folder: Path) -> None:
+    """Writes the adapter as a PEFT folder, safetensors only; equal weights give equal bytes.
+
+    A regulariser is of use in training alone and is not written.
+    """
+    module.save_pretrained(folder, safe_serialization=True, selected_adapters=[DEFAULT])
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model-card template
+    config = files.read_json(folder / "adapter_config.json")
+    # PEFT keeps the names in a set, whose order changes from process to process.
+    config["target_modules"].sort()
+    kept = {name: config[name] for name in _FIELDS}
+    files.write_json(folder / "adapter_config.json", kept)
+
+
+@contextmanager
+def disabled(module: nn.Module) -> Iterator[None]:
+    """Inside, the wrapped module computes as if it had no adapter."""
+    if isinstance(module, PeftModel):
+        with module.disable_adapter():
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def active(module: PeftModel, adapter: str) -> Iterator[None]:
+    """Inside, the wrapped module computes with this adapter, whose weights then are trainable.
+
+    A gradient has to be taken inside too where activations are computed a second time for it.
+    """
+    module.set_adapter(adapter)
+    try:
+        yield
+    finally:
+        module.set_adapter(DEFAULT)
+
+
+def parameters(module: nn.Module, adapter: str = DEFAULT) -> list[nn.Parameter]:
+    """The adapter's weights, in a fixed order."""
+    named = module.named_parameters()
+    return [p for name, p in named if "lora_" in name and f".{adapter}." in name]
+
+
+def _matching(module: nn.Module, targets: tuple[str, ...]) -> list[str]:
+    """Those of `targets` that name a layer here, sorted; PEFT's config keeps what was applied."""
+    names = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    found = [t for t in targets if any(re.search(rf"(^|\.){re.escape(t)}$", n) for n in names)]
+    if not found:
+        raise ValueError(f"{type(module).__name__} has no layer named one of {', '.join(targets)}")
+    return sorted(found)

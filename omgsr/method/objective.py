@@ -1,0 +1,136 @@
+"""The losses of one forward pass and their gradients (Eqs. 13 and 15, and distillation)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from omgsr.data.datasets import Batch
+from omgsr.method import distillation, lora, losses
+from omgsr.method.diffaugment import augment
+from omgsr.method.discriminator import Discriminator
+from omgsr.method.generator import Generator
+from omgsr.models.features import Features
+from omgsr.training.settings import Settings
+
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The networks of a training and what they are trained for.
+
+    HQ latents, HQ features and the features of x_sr are computed once a forward pass and shared by
+    all losses of both networks.
+    """
+
+    generator: Generator
+    features: Features
+    discriminator: Discriminator
+    settings: Settings
+    perceptual: Mapping[str, losses.Perceptual] = field(default_factory=dict)
+    """The networks of the losses `lpips` and `ssim`."""
+
+    def backward(
+        self, batch: Batch, rngs: list[torch.Generator], share: float, measure: bool = False
+    ) -> tuple[Terms, Terms]:
+        """Adds `share` of the gradients of L_G to the adapters, of L_D to the heads, if any, and of
+        the diffusion loss to the regulariser, if there is one.
+
+        `rngs` are those of the pairs, one each, so that nothing depends on how pairs are batched.
+        Gives every unweighted term, `generator` for their weighted sum, and if `measure`
+        grad/<term>: the norm of the weighted term's gradient in the adapters.
+        """
+        weights = self.settings.losses
+        with self.arithmetic():
+            outputs, fake, real = self._forward(batch, rngs)
+            terms = losses.generator_terms(outputs, weights)
+            total = losses.weighted_sum(terms, weights)
+        norms = self._norms(terms) if measure else {}
+        (total * share).backward()
+        if fake:
+            with self.arithmetic():
+                heads = self._judge(fake, real)
+                loss = weights["gan"] * torch.stack(list(heads.values())).sum()
+            (loss * share).backward()
+            terms |= heads
+        if outputs.distilled is not None:
+            terms |= self._regularise(outputs.z_sr, rngs, share)
+        return {n: v.detach().float() for n, v in {**terms, "generator": total}.items()}, norms
+
+    def arithmetic(self) -> torch.autocast:
+        """The precision that the networks compute in."""
+        device, precision = self.features.mean.device.type, self.settings.precision
+        return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+
+    def _forward(
+        self, batch: Batch, rngs: list[torch.Generator]
+    ) -> tuple[losses.Outputs, list[Tensor], list[Tensor]]:
+        """The generator's outputs, and the features of x_sr and x_hq that the heads judge."""
+        s, x_hq = self.settings, batch.x_hq
+        z_hq, z_t = self.generator.targets(x_hq, rngs)
+        z_lq, z_sr = self.generator.latents(batch.x_lq, rngs)
+        x_sr, distilled = self.generator.decode(z_sr), None
+        if s.losses.get("vsd", 0) > 0:
+            distilled = distillation.direction(self.generator, z_sr, rngs)
+        if s.clamp:
+            x_sr = x_sr.clamp(-1, 1)
+        fake, pooled_sr = self._features(x_sr, rngs)
+        with torch.no_grad():
+            real, pooled_hq = self._features(x_hq, rngs)
+        # Eq. 12 moves the generator alone.
+        with _frozen(self.discriminator) if s.head_gradient == "own" else nullcontext():
+            logits = self.discriminator(fake) if fake else []
+        outputs = losses.Outputs(
+            x_sr=x_sr, x_hq=x_hq, z_lq=z_lq, z_hq=z_hq, z_t=z_t, logits=logits,
+            pooled_sr=pooled_sr, pooled_hq=pooled_hq, real_label=s.real_label,
+            perceptual=self.perceptual, z_sr=z_sr, distilled=distilled,
+        )  # fmt: skip
+        return outputs, fake, real
+
+    def _features(
+        self, x: Tensor, rngs: list[torch.Generator]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Plain features for the heads and pooled ones for Dv3CD, each if a loss needs it."""
+        weights = self.settings.losses
+        plain, pooled = weights.get("gan", 0) > 0, weights.get("dv3cd", 0) > 0
+        if plain and self.settings.diffaugment:
+            chain = self.features.plain_and_pooled(x, pooled=True, plain=False)[1] if pooled else []
+            return self.features(augment(x, rngs)), chain
+        return self.features.plain_and_pooled(x, pooled, plain) if plain or pooled else ([], [])
+
+    def _judge(self, fake: list[Tensor], real: list[Tensor]) -> Terms:
+        """The terms of Eq. 14 from features already computed: those of x_sr need no heads."""
+        judged = [self.discriminator([f.detach() for f in maps]) for maps in (fake, real)]
+        return losses.discriminator_terms(judged[0], judged[1], self.settings.real_label)
+
+    def _regularise(self, z_sr: Tensor, rngs: list[torch.Generator], share: float) -> Terms:
+        """The diffusion loss of the regulariser on the generator's latents (distillation.py)."""
+        with lora.active(self.generator.backbone.denoiser, lora.REGULARISER):
+            with self.arithmetic():
+                loss = distillation.regulariser_loss(self.generator, z_sr, rngs)
+            (loss * share).backward()
+        return {"regulariser": loss}
+
+    def _norms(self, terms: Mapping[str, Tensor]) -> Terms:
+        adapters, norms = self.generator.adapter_parameters(), {}
+        for name, value in terms.items():
+            gradients = torch.autograd.grad(
+                self.settings.losses[name] * value, adapters, retain_graph=True, allow_unused=True
+            )
+            norms[f"grad/{name}"] = nn.utils.get_total_norm([g for g in gradients if g is not None])
+        return norms
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """Inside, gradients pass through `module` and none is added to its parameters."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)

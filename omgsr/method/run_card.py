@@ -1,0 +1,160 @@
+"""A trained run on disk: two PEFT folders and the run card that says how to use them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from omgsr.core import files
+from omgsr.core.build import ConfigError, build
+from omgsr.method import adapter_files, lora
+from omgsr.method.generator import Generator
+from omgsr.models import backbones
+from omgsr.models.backbones.base import Latent
+
+ENCODER, DENOISER, CARD = "vae_encoder_lora_adapter", "unet_lora_adapter", "omgsr.json"
+
+
+class RunError(ValueError):
+    """A run folder that does not fit its card or its backbone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What inference has to know, written by training; nobody types it a second time."""
+
+    variant: str
+    """Name of the losses in params.yaml."""
+    t: int
+    """Timestep of injection, counted as foundation.timestep_origin says."""
+    t_source: str
+    """`auto` for the computed t*, else `given`."""
+    losses: dict[str, float]
+    """Loss weights (Eq. 13)."""
+    latent: Latent
+    """Mode or sample of the VAE's posterior."""
+    encoder_rank: int
+    """LoRA rank in the VAE encoder."""
+    unet_rank: int
+    """LoRA rank in the denoiser."""
+    steps: int
+    """Optimiser steps trained."""
+    prompt: str
+    """The one prompt."""
+    seed: int
+    """Seed of the run."""
+    scale: int
+    """Upscaling factor."""
+    foundation: dict[str, Any]
+    """Backbone id, revision and hash, as in foundation.json."""
+    ema: float | None = None
+    """Decay of the average that the adapters are, or None."""
+    final: str = "last"
+    """Why these adapters: `last`, or the validation metric that was best at their step."""
+    final_step: int | None = None
+    """The step they are of."""
+    adapters: dict[str, str]
+    """sha256 of both adapter files."""
+
+
+def save(generator: Generator, folder: Path, fields: Mapping[str, Any]) -> Card:
+    """Writes the adapters and, last, the card; `fields` are those of Card but `adapters`."""
+    lora.save(generator.backbone.vae.encoder, folder / ENCODER)
+    lora.save(generator.backbone.denoiser, folder / DENOISER)
+    card = Card(**fields, adapters=hashes(folder))
+    files.write_json(folder / CARD, asdict(card))
+    return card
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a run folder; unknown, missing and wrong fields are named."""
+    path = folder / CARD
+    try:
+        return build(Card, files.read_json(path), f"{path}:")
+    except ConfigError as error:
+        raise RunError(f"{error}; not a run card of this version, train again") from error
+
+
+def load(folder: Path, foundation: Path, t: int | None = None) -> tuple[Generator, Card | None]:
+    """The generator of a run, or of released adapters, on `foundation`, ready for inference.
+
+    Adapters without a card, such as the official ones, need `t`: the index into the scheduler's
+    alphas_cumprod, counted from 0 whatever the foundation's timestep_origin is. Their latents are
+    modes, where the official code draws unseeded samples. A run has its t in its card, and `t` may
+    only confirm it. Raises RunError when adapters, foundation, card and `t` do not fit together.
+    """
+    _require_adapters(folder)
+    description = files.read_json(foundation / "foundation.json")
+    card = read_card(folder) if (folder / CARD).exists() else None
+    if card is not None:
+        _check(card, folder, foundation, description["sha256"])
+    index, latent = _step(folder, card, t)
+    backbone = backbones.load(foundation)
+    backbone.vae.encoder = adapter_files.load(backbone.vae.encoder, folder / ENCODER)
+    backbone.denoiser = adapter_files.load(backbone.denoiser, folder / DENOISER)
+    generator = Generator(backbone, index + _origin(description), latent)
+    return generator.requires_grad_(False).eval(), card
+
+
+def _step(folder: Path, card: Card | None, index: int | None) -> tuple[int, Latent]:
+    """Index into the schedule, from 0, and kind of latent: the card's, or those without a card."""
+    if card is None:
+        if index is None:
+            raise RunError(
+                f"{folder}: no run card ({CARD}); give --timestep (OMGSR's released SD2.1-base "
+                "adapters: 273)"
+            )
+        return index, "mode"
+    trained = card.t - _origin(card.foundation)
+    if index not in (None, trained):
+        raise RunError(
+            f"{folder}: its card says timestep {card.t}, which is index {trained}; got index "
+            f"{index}: leave it out, a run is restored at the timestep it was trained at"
+        )
+    return trained, card.latent
+
+
+def _origin(description: Mapping[str, Any]) -> int:
+    """Number of the first timestep; what was written before it was a setting counts from 0."""
+    return int(description.get("timestep_origin", 0))
+
+
+def _require_adapters(folder: Path) -> None:
+    """Refuses a folder that is not a model, and names the one in it that is."""
+    if (folder / CARD).exists() or (folder / ENCODER).is_dir() or (folder / DENOISER).is_dir():
+        return
+    inside = folder / "model"
+    hint = f"; did you mean {inside}?" if (inside / CARD).exists() else ""
+    raise RunError(
+        f"{folder}: no model: it needs {ENCODER}/ and {DENOISER}/, as `dvc repro` and the official "
+        f"release write them{hint}"
+    )
+
+
+def _check(card: Card, folder: Path, foundation: Path, here: str) -> None:
+    """Refuses adapters or a foundation that are not those of the card."""
+    trained_on = card.foundation["sha256"]
+    if here != trained_on:
+        raise RunError(
+            f"{folder}: trained on foundation {trained_on[:12]}, but {foundation} "
+            f"holds {here[:12]}; use that foundation or run `dvc repro` to train anew"
+        )
+    for name, digest in hashes(folder).items():
+        if card.adapters.get(name) != digest:
+            raise RunError(f"{folder / name}: not the adapter that the card describes; train again")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """sha256 of both adapter files of a run folder."""
+    names = (ENCODER, DENOISER)
+    return {name: _sha256(folder / name / "adapter_model.safetensors") for name in names}
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise RunError(f"{path}: missing from the run folder; copy it there or train again")
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

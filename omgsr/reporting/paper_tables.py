@@ -1,0 +1,221 @@
+"""The paper's tables with our runs in them, and the paper's printed values beside ours.
+
+A form takes those of our runs that its table is about, such as one variant at several timesteps. It
+is left out where the sweep holds none to compare. What is quoted is marked and ranked apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from omgsr.evaluation import metrics
+from omgsr.evaluation.composite import AVERAGE, composite
+from omgsr.evaluation.metrics import Traits
+from omgsr.reporting import paper_numbers
+from omgsr.reporting.tables import COMPOSITE, Known, Line, Table, block, means
+
+QUOTED = " (paper)"
+"""What is added to the name of a quoted run or block."""
+COLUMNS = 16
+"""Runs beside each other at most, as more do not fit a page."""
+APART = (
+    "(paper): printed in the paper, quoted and not measured here. The best and the second best are "
+    "marked among ours and among the paper's, never across."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run of the sweep, as the forms choose by it."""
+
+    name: str
+    variant: str
+    t: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """One of the paper's ablation tables."""
+
+    number: int
+    title: str
+    variants: tuple[str, ...]
+    """Our variants that it is about, stand-ins (of LPIPS, which has weights, by SSIM) included."""
+    vary: Literal["variant", "t"]
+    """What it compares: these variants, or the timesteps of the first of them that has several."""
+    down: Literal["metrics", "runs"] = "runs"
+
+    def chosen(self, runs: Sequence[Run]) -> list[Run]:
+        """Our runs in it, in its order; none where there is nothing to compare."""
+        own = [run for name in self.variants for run in runs if run.variant == name]
+        if self.vary == "variant":
+            return own if len({run.variant for run in own}) > 1 else []
+        for name in self.variants:
+            same = [run for run in own if run.variant == name]
+            if len({run.t for run in same}) > 1:
+                return sorted(same, key=lambda run: -run.t)
+        return []
+
+
+FORMS = (
+    Form(
+        number=1, title="OSEDiff at several timesteps",
+        variants=("osediff", "osediff_ssim"), vary="t",
+    ),
+    Form(
+        number=2, title="losses of the latent representation",
+        variants=("no_lrr", "to_hq", "full"), vary="variant",
+    ),
+    Form(
+        number=4, title="perceptual losses, LPIPS and Dv3CD",
+        variants=("lpips", "ssim", "full"), vary="variant",
+    ),
+    Form(
+        number=5, title="timesteps of injection",
+        variants=("no_lrr", "full", "to_hq", "lpips"), vary="t", down="metrics",
+    ),
+)  # fmt: skip
+
+
+def tables(
+    scores: pd.DataFrame,
+    runs: Sequence[Run],
+    methods: Sequence[str],
+    benchmarks: Mapping[str, bool],
+    sizes: Mapping[str, int],
+    ours: Sequence[Traits],
+    compared: Sequence[str],
+) -> dict[int, Table]:
+    """Number => table, of those that our runs can stand in.
+
+    `compared` are the metrics of the composite score. `benchmarks` tells which are paired, `sizes`
+    how many images they have: Table 3 holds those of the paper's names and sizes.
+    """
+    found = {}
+    same = [name for name in benchmarks if paper_numbers.IMAGES.get(name) == sizes[name]]
+    if same:
+        names = [*methods, *(run.name for run in runs)]
+        found[3] = _methods(scores, names, {n: benchmarks[n] for n in same}, _traits(ours, 3))
+    for form in FORMS:
+        own = form.chosen(runs)
+        if own:
+            found[form.number] = _ablation(form, scores, own, benchmarks, ours, compared)
+    return dict(sorted(found.items()))
+
+
+def _methods(
+    scores: pd.DataFrame,
+    ours: Sequence[str],
+    benchmarks: Mapping[str, bool],
+    traits: Sequence[Traits],
+) -> Table:
+    """Table 3: our runs and the paper's methods side by side."""
+    printed = paper_numbers.table(3)
+    known = {**means(scores, _none()), **means(printed.assign(image=""), _none())}
+    there = {run for run, name, _ in known if name in benchmarks}
+    ours = [run for run in ours if run in there]
+    runs = [*ours, *paper_numbers.METHODS]
+    lines = [
+        Line(
+            benchmark=name, traits=one.traits, values=one.values, quoted=len(paper_numbers.METHODS)
+        )
+        for name, paired in benchmarks.items()
+        for one in block(known, name, runs, traits, paired)
+    ]
+    return Table(
+        runs=(*ours, *(name + QUOTED for name in paper_numbers.METHODS.values())),
+        lines=tuple(lines),
+        title="Table 3 of the paper: methods.",
+        down="metrics" if len(runs) <= COLUMNS else "runs",
+        notes=(APART, *paper_numbers.notes(3, tuple(benchmarks))),
+    )
+
+
+def _ablation(
+    form: Form,
+    scores: pd.DataFrame,
+    runs: Sequence[Run],
+    benchmarks: Mapping[str, bool],
+    ours: Sequence[Traits],
+    compared: Sequence[str],
+) -> Table:
+    """Our runs in blocks of our benchmarks, the paper's in blocks of its own."""
+    traits, columns = _traits(ours, form.number), _columns(form, runs)
+    measured = scores[scores["run"].isin(list(columns))]
+    measured = measured.assign(run=measured["run"].map(columns))
+    known = _with_composites(form, measured, [one for one in ours if one.name in compared])
+    printed = _printed(form)
+    names = _order(form, list(columns.values()), printed)
+    lines: list[Line] = []
+    every = [
+        *benchmarks,
+        *(name for name in paper_numbers.BENCHMARKS if name not in benchmarks),
+        AVERAGE,
+    ]
+    for name in every:
+        if name in benchmarks:
+            lines += block(known, name, names, ours, benchmarks[name])
+        elif name == AVERAGE:
+            lines += block(known, name, names, (), paired=False)
+        if name in (*paper_numbers.BENCHMARKS, AVERAGE):
+            paper = block(printed, name + QUOTED, names, traits, paired=True)
+            lines += [line for line in paper if line.has_values]
+    variants = ", ".join(dict.fromkeys(run.variant for run in runs))
+    return Table(
+        runs=tuple(names),
+        lines=tuple(lines),
+        title=f"Table {form.number} of the paper: {form.title} (ours: {variants}).",
+        notes=(APART, *paper_numbers.notes(form.number)),
+        down=form.down,
+    )
+
+
+def _columns(form: Form, runs: Sequence[Run]) -> dict[str, str]:
+    """Run => what it is called in the table: its timestep where that is what a column is."""
+    steps = [run.t for run in runs]
+    plain = form.down == "metrics" and len(set(steps)) == len(steps)
+    return {run.name: str(run.t) if plain else run.name for run in runs}
+
+
+def _order(form: Form, ours: Sequence[str], printed: Known) -> list[str]:
+    """Ours, then the paper's; timesteps all together, from the first of the noise to the last."""
+    names = list(dict.fromkeys([*ours, *(run for run, _, _ in printed)]))
+    if form.down == "runs":
+        return names
+    return sorted(names, key=lambda name: -int(name) if name.isdigit() else -1000)
+
+
+def _printed(form: Form) -> Known:
+    """The paper's values in blocks of their own names."""
+    frame = paper_numbers.table(form.number)
+    frame["benchmark"] += QUOTED
+    if form.down == "metrics":
+        frame["run"] = frame["run"].str.removeprefix("no_lrr-")
+    else:
+        frame["run"] += QUOTED
+    return means(frame.assign(image=""), _none())
+
+
+def _with_composites(form: Form, scores: pd.DataFrame, traits: Sequence[Traits]) -> Known:
+    """Means, and in Table 5 the composite scores over the runs that it holds."""
+    if form.number != 5:
+        return means(scores, _none())
+    lower = {one.name: one.lower_better for one in traits}
+    return means(scores, composite(scores[scores["metric"].isin(list(lower))], lower))
+
+
+def _traits(ours: Sequence[Traits], number: int) -> list[Traits]:
+    """Our metrics, and those of the paper's table that we do not have."""
+    printed = [
+        name for name in paper_numbers.table(number)["metric"].unique() if name != COMPOSITE.name
+    ]
+    mine = [one.name for one in ours]
+    return [*ours, *(metrics.traits(name) for name in printed if name not in mine)]
+
+
+def _none() -> pd.DataFrame:
+    return pd.DataFrame(columns=["run", "benchmark", "composite"])

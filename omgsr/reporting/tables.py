@@ -1,0 +1,192 @@
+"""Tables of scores: benchmarks and metrics by runs; the best value is marked, and the second best.
+
+Values are compared as they are printed, so two that look equal are marked alike. Values that are
+quoted from the paper are ranked apart from ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+import pandas as pd
+
+from omgsr.evaluation.composite import AVERAGE
+from omgsr.evaluation.metrics import Traits
+
+DASH = "–"
+COMPOSITE = Traits(name="composite", lower_better=False, full_reference=False)
+"""The composite score as a line of the table."""
+DIGITS = {"psnr": 2, "fid": 2}
+"""Decimals of a metric; all others have four, as in the paper."""
+PIPELINE_ONLY = (
+    "Model mini: these numbers show that the pipeline works, with a small model that was trained "
+    "for minutes. They say nothing about the paper's results."
+)
+Known = Mapping[tuple[str, str, str], float | None]
+"""(run, benchmark, metric) => value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One metric on one benchmark."""
+
+    benchmark: str
+    traits: Traits
+    values: tuple[float | None, ...]
+    """A value a run, None where there is none."""
+    quoted: int = 0
+    """The last so many values are the paper's."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The values as printed, to the decimals of their metric; a dash for None."""
+        digits = DIGITS.get(self.traits.name, 4)
+        return tuple(DASH if value is None else f"{value:.{digits}f}" for value in self.values)
+
+    @property
+    def has_values(self) -> bool:
+        """Whether any run has one."""
+        return any(value is not None for value in self.values)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """'best', 'second' or '' for each run, ours and quoted ones apart."""
+        cut = len(self.values) - self.quoted
+        return (*self._ranked(self.texts[:cut]), *self._ranked(self.texts[cut:]))
+
+    def _ranked(self, texts: Sequence[str]) -> list[str]:
+        """Marks of texts that are compared; none where all are equal."""
+        numbers = sorted({float(text) for text in texts if text != DASH})
+        ranked = numbers if self.traits.lower_better else numbers[::-1]
+        if len(ranked) < 2:
+            return [""] * len(texts)
+        places = {ranked[0]: "best", ranked[1]: "second"}
+        return ["" if text == DASH else places.get(float(text), "") for text in texts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Scores of several runs."""
+
+    runs: tuple[str, ...]
+    """What the values of each line are of."""
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+    """Sentences that belong below it."""
+    title: str = ""
+    """What stands above it."""
+    down: Literal["metrics", "runs"] = "metrics"
+    """What its rows are; the others are its columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What stands in one place of a table."""
+
+    text: str
+    mark: str = ""
+    """best, second or nothing."""
+    value: float | None = None
+    """The number itself, not rounded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table laid out; its first two columns are names."""
+
+    head: tuple[str, ...]
+    blocks: tuple[tuple[tuple[Cell, ...], ...], ...]
+    """The rows of each benchmark."""
+
+
+def score_table(
+    scores: pd.DataFrame,
+    composites: pd.DataFrame,
+    runs: Sequence[str],
+    benchmarks: Mapping[str, bool],
+    metrics: Sequence[Traits],
+    notes: Sequence[str] = (),
+) -> Table:
+    """The table of all runs from the long frames of scores and composites.
+
+    `benchmarks` tells of each whether it is paired: metrics that need HQ images have a line there
+    only. Composite lines are left out where no run has one.
+    """
+    known = means(scores, composites)
+    lines = [
+        one
+        for benchmark, paired in (*benchmarks.items(), (AVERAGE, False))
+        for one in block(known, benchmark, runs, () if benchmark == AVERAGE else metrics, paired)
+    ]
+    return Table(runs=tuple(runs), lines=tuple(lines), notes=tuple(notes))
+
+
+def means(scores: pd.DataFrame, composites: pd.DataFrame) -> Known:
+    """(run, benchmark, metric) => mean, and the composite scores by the name of COMPOSITE."""
+    own = scores[scores["image"] == ""]
+    known = own.set_index(["run", "benchmark", "metric"])["value"].to_dict()
+    for run, benchmark, value in composites.itertuples(index=False):
+        known[run, benchmark, COMPOSITE.name] = value
+    return {key: None if pd.isna(value) else float(value) for key, value in known.items()}
+
+
+def block(
+    known: Known, benchmark: str, runs: Sequence[str], metrics: Sequence[Traits], paired: bool
+) -> list[Line]:
+    """A line for each metric that a benchmark can have, and the composite where a run has one."""
+
+    def line(traits: Traits) -> Line:
+        values = tuple(known.get((run, benchmark, traits.name)) for run in runs)
+        return Line(benchmark=benchmark, traits=traits, values=values)
+
+    last = line(COMPOSITE)
+    # FID can have a reference from elsewhere: what has a value is shown.
+    shown = [x for x in map(line, metrics) if paired or not needs_hq(x.traits) or x.has_values]
+    return [*shown, *([last] if last.has_values else [])]
+
+
+def needs_hq(traits: Traits) -> bool:
+    """Whether a metric compares with HQ images: one by one, or, as FID does, with all of them."""
+    return traits.full_reference or traits.whole_set
+
+
+def grid(table: Table) -> Grid:
+    """The table laid out; rows of runs that have no value on a benchmark are left out."""
+    by_benchmark = groupby(table.lines, key=lambda line: line.benchmark)
+    if table.down == "metrics":
+        head = ("Benchmark", "Metric", *table.runs)
+        return Grid(head=head, blocks=tuple(_metrics_down(list(own)) for _, own in by_benchmark))
+    columns = list(dict.fromkeys(label(line.traits) for line in table.lines))
+    rows = (_runs_down(table.runs, list(own), columns) for _, own in by_benchmark)
+    return Grid(head=("Benchmark", "Run", *columns), blocks=tuple(filter(None, rows)))
+
+
+def label(traits: Traits) -> str:
+    """A metric's name with its direction."""
+    return f"{traits.name} {traits.arrow}"
+
+
+def _cells(line: Line) -> list[Cell]:
+    parts = zip(line.texts, line.marks, line.values, strict=True)
+    return [Cell(text=text, mark=mark, value=value) for text, mark, value in parts]
+
+
+def _metrics_down(lines: Sequence[Line]) -> tuple[tuple[Cell, ...], ...]:
+    return tuple(
+        (Cell(text=line.benchmark), Cell(text=label(line.traits)), *_cells(line)) for line in lines
+    )
+
+
+def _runs_down(
+    runs: Sequence[str], lines: Sequence[Line], columns: Sequence[str]
+) -> tuple[tuple[Cell, ...], ...]:
+    by_metric = {label(line.traits): _cells(line) for line in lines}
+    rows = []
+    for index, run in enumerate(runs):
+        own = [by_metric[c][index] if c in by_metric else Cell(text=DASH) for c in columns]
+        if any(cell.value is not None for cell in own):
+            rows.append((Cell(text=lines[0].benchmark), Cell(text=run), *own))
+    return tuple(rows)

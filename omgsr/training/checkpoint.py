@@ -1,0 +1,34 @@
+"""Checkpoints for an exact resume, in a work folder that DVC does not delete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omgsr.core import files
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read."""
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Writes checkpoint.pt whole or not at all; the one before it is replaced."""
+    with files.atomic(folder / "checkpoint.pt") as temporary:
+        torch.save(state, temporary)
+
+
+def load(folder: Path) -> dict[str, Any] | None:
+    """The last checkpoint, or None; tensors and plain values only, never code."""
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path} cannot be read ({reason}); remove it to train from the start"
+        ) from error

@@ -1,0 +1,135 @@
+"""A training run on disk: what it depends on, where it continues, what it leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from omgsr.core import files
+from omgsr.core.fingerprint import code
+from omgsr.data.manifest import Row
+from omgsr.evaluation import metrics
+from omgsr.method.generator import Generator
+from omgsr.training import checkpoint
+from omgsr.training.trainer import NonFiniteLoss, Trainer
+
+Terms = dict[str, float]
+Validate = Callable[[Generator], Mapping[str, float]]
+
+
+def fingerprint(values: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """16 hex digits of all that decides the trained bytes: settings, pairs, code, torch.
+
+    LQ images count by content, HQ images by path and size, since hashing a large data set at
+    every start would take hours.
+    """
+    digest = hashlib.sha256(repr(sorted(values.items())).encode())
+    digest.update(torch.__version__.encode())
+    for path in code("core", "data", "evaluation", "models", "method", "training"):
+        digest.update(path.read_bytes())
+    for row in rows:
+        digest.update(f"{row}{os.path.getsize(row.hq)}".encode())
+        digest.update(Path(row.lq).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(kw_only=True)
+class Session:
+    """A trainer with its history and its best adapters, which survive a kill together.
+
+    Of several processes each has a session; the main one alone validates and writes.
+    """
+
+    trainer: Trainer
+    work: Path
+    """Folder of the checkpoint; not an output of DVC, which would delete it."""
+    checkpoint_every: int
+    """Steps between checkpoints."""
+    log_every: int
+    """Steps between rows of the history."""
+    validate: Validate | None = None
+    """Gives val/<metric>."""
+    validate_every: int = 1
+    """Steps between validations; the last step is one too."""
+    final: str = "last"
+    """Which adapters the run gives: `last`, or those of the best value of this metric."""
+    history: list[Terms] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+    """Step, value and adapters of the best validation so far."""
+
+    def __post_init__(self) -> None:
+        state = checkpoint.load(self.work)
+        if state is not None:
+            self.trainer.load_state_dict(state["trainer"])
+            self.history, self.best = state["history"], state["best"]
+
+    def follow(self, steps: Iterator[Terms]) -> Iterator[Terms]:
+        """Passes the steps on; validates, keeps every `log_every`-th, saves checkpoints.
+
+        A checkpoint is written when the next step is asked for: what the caller does with a step
+        (a preview, a log line) is done before it, and so is not lost to a kill in between.
+        """
+        for terms in self._guarded(steps):
+            step, last = self.trainer.step, self.trainer.settings.steps
+            seen = self._validated(terms, step, last)
+            more = len(seen) > len(terms) or any(name.startswith("grad/") for name in terms)
+            if step % self.log_every == 0 or step == last or more:
+                self.history.append(seen)
+            yield seen
+            if step % self.checkpoint_every == 0 and step < last and self.trainer.processes.main:
+                checkpoint.save(self.work, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        trainer = self.trainer.state_dict()
+        return {"trainer": trainer, "history": self.history, "best": self.best}
+
+    def _guarded(self, steps: Iterator[Terms]) -> Iterator[Terms]:
+        """Saves the names of a batch whose loss is not finite, in non_finite-<process>.json."""
+        try:
+            yield from steps
+        except NonFiniteLoss as error:
+            said = {"step": error.step, "term": error.term, "value": str(error.value)}
+            path = self.work / f"non_finite-{self.trainer.processes.rank}.json"
+            files.write_json(path, {**said, "pairs": error.names})
+            raise
+
+    def _validated(self, terms: Terms, step: int, last: int) -> Terms:
+        """The terms with those of a validation, where one is due."""
+        if self.validate is None or (step % self.validate_every and step != last):
+            return terms
+        with self.trainer.result() as generator:
+            scores = dict(self.validate(generator))
+            if self.final != "last" and self._better(scores[f"val/{self.final}"]):
+                value = scores[f"val/{self.final}"]
+                self.best = {"step": step, "value": value, "adapters": self.trainer.adapters()}
+        return {**terms, **scores}
+
+    def _better(self, value: float) -> bool:
+        if self.best is None:
+            return True
+        lower = metrics.traits(self.final).lower_better
+        return value < self.best["value"] if lower else value > self.best["value"]
+
+    def finish(self) -> dict[str, Any]:
+        """Puts the adapters that the run gives in place; `final` and `final_step` of its card."""
+        if self.final != "last" and self.best is not None:
+            self.trainer.set_adapters(self.best["adapters"])
+            return {"final": self.final, "final_step": self.best["step"]}
+        with self.trainer.result():
+            adapters = self.trainer.adapters()
+        self.trainer.set_adapters(adapters)
+        return {"final": "last", "final_step": self.trainer.step}
+
+    def write_history(self, path: Path) -> None:
+        """history.csv: step and every named term, unweighted; `generator` is their sum (Eq. 13).
+
+        Rows of a validation have val/<metric>, rows of a measurement grad/<term>.
+        """
+        files.write_text(path, pd.DataFrame(self.history).to_csv(index=False))

@@ -1,0 +1,1 @@
+"""Many runs by one command: ablations, the sensitivity of t*, and DVC's queue."""

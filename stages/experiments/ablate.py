@@ -1,0 +1,129 @@
+"""`make ablations`: the paper's comparisons, by DVC in a copy => reports/ablations/<name>/.
+
+    python -m stages.experiments.ablate                  every ablation of the profile
+    python -m stages.experiments.ablate lrr osediff      these
+    python -m stages.experiments.ablate timestep -j 2    two runs at a time, by DVC's queue
+
+An ablation is a set of runs in configs/<profile>.yaml. They are trained, scored and compared in a
+temporary copy (`dvc exp run --temp`), so that params.yaml and reports/ stay as they are. Runs that
+any pipeline here has made before are taken from DVC's run-cache: doing it again trains nothing.
+"""
+
+import argparse
+import io
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from omgsr import config
+from omgsr.core import files
+from omgsr.core.limits import unknown
+from omgsr.evaluation import metrics
+from omgsr.evaluation.composite import AVERAGE, composite
+from omgsr.reporting import ablation, paper_numbers, plot_style, tables
+from stages.experiments.dvc_experiments import ExperimentError, git, side_by_side, together
+
+OUT = Path("reports/ablations")
+
+
+def main(names: list[str], jobs: int) -> None:
+    """The ablations of these names, or all, one after the other."""
+    settings = config.load()
+    for name in names:
+        if name not in settings.ablations:
+            raise ValueError(unknown("unknown ablation", name, settings.ablations))
+    git("rev-parse", "HEAD")  # dvc exp needs a commit to start from
+    for name in names or list(settings.ablations):
+        axes, started = settings.ablations[name].axes, time.time()
+        if jobs:
+            side_by_side(f"ablation-{name}", axes, jobs)
+        publish(name, settings, together(f"ablation-{name}", axes))
+        print(f"ablate: {name}: {OUT / name}/README.md, {time.time() - started:.0f} s", flush=True)
+
+
+def publish(name: str, settings: config.Config, revision: str) -> None:
+    """Scores, spread over seeds, figure and README.md of an experiment."""
+    plan, out = settings.ablations[name], OUT / name
+    star = json.loads(git("show", f"{revision}:reports/timestep.json"))
+    runs = [
+        ablation.Run(
+            name=run.name, variant=run.variant, asked=run.t, seed=run.seed,
+            t=star["t"] if run.t == "auto" else int(run.t),
+        )
+        for run in plan.runs
+    ]  # fmt: skip
+    scores = frame(revision, "reports/scores.csv")
+    composites = frame(revision, "reports/composite.csv").rename(columns={"composite": "value"})
+    means = scores[scores["image"] == ""].drop(columns="image")
+    summary = ablation.spread(composites, runs)
+    paper = paper_numbers.figure_4() if plan.table == 5 else None
+    files.write_text(out / "scores.csv", scores.to_csv(index=False))
+    files.write_text(out / "composite.csv", summary.round(6).to_csv(index=False))
+    files.write_text(out / "spread.csv", ablation.spread(means, runs).round(6).to_csv(index=False))
+    files.write_bytes(out / "scores.md", git("show", f"{revision}:reports/tables/scores.md"))
+    plot_style.save(ablation.figure(summary, composites, runs, star, paper), out / "figure.png")
+    said = [ablation.table(summary), "", *(f"- {x}" for x in ablation.verdict(composites, runs))]
+    files.write_text(out / "README.md", "\n".join(readme(name, settings, star, said)) + "\n")
+
+
+def readme(name: str, settings: config.Config, star: dict[str, Any], said: list[str]) -> list[str]:
+    """What was compared, by which commit and settings, what came out, and what that says."""
+    plan, commit = settings.ablations[name], git("rev-parse", "--short=12", "HEAD").decode().strip()
+    changed = git("diff", "--name-only", "HEAD", "--", ".", ":!reports", ":!dvc.lock").decode()
+    files_changed = f", with changes to {', '.join(changed.split())}" if changed.strip() else ""
+    seeds = ", ".join(map(str, plan.seeds))
+    lines = [
+        f"# {plan.title}", "",
+        f"`python -m stages.experiments.ablate {name}` at commit {commit}{files_changed}; profile "
+        f"{settings.profile}, {settings.train.steps} steps, seeds {seeds}; t* = {star['t']} "
+        f"(95 % interval {star['low']} to {star['high']}).",
+        f"The runs: `dvc exp apply ablation-{name}` in a clean tree of that commit.", "",
+        "Composite score (Eqs. 20-23) over the runs of this ablation: 1 is best and 0 worst in",
+        "every metric among these runs, so it is not on one scale with another ablation's.", "",
+        *said, "", "![Composite scores](figure.png)", "",
+        "[Every metric](scores.md); `spread.csv` has its mean and spread over seeds, `scores.csv`",
+        "every image.", "", "## What it does not show", "",
+        *([f"- {tables.PIPELINE_ONLY}"] if settings.foundation.backbone == "mini" else []),
+        *(f"- {text}" for text in plan.limits),
+    ]  # fmt: skip
+    return lines + (printed(plan.table) if plan.table else [])
+
+
+def printed(number: int) -> list[str]:
+    """The same composite over the paper's printed numbers, to compare orders."""
+    scores = paper_numbers.table(number)
+    scores = scores[scores["metric"] != "composite"]
+    lower = {name: metrics.traits(name).lower_better for name in scores["metric"].unique()}
+    found = composite(scores, lower)
+    average = found[found["benchmark"] == AVERAGE].set_index("run")["composite"].astype(float)
+    average = average.sort_values(ascending=False)  # a run without every number comes last
+    rows = [f"| {r} | {'–' if pd.isna(v) else f'{v:.3f}'} |" for r, v in average.items()]
+    return ["", f"## The paper's Table {number}", "",
+            "The same composite over its printed numbers (one seed).", "",
+            "| run | average |", "|---|---:|", *rows]  # fmt: skip
+
+
+def frame(revision: str, path: str) -> pd.DataFrame:
+    """A CSV of an experiment; empty texts stay texts, values are numbers."""
+    text = git("show", f"{revision}:{path}").decode()
+    made = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str)
+    for name in {"value", "composite"} & set(made):
+        made[name] = pd.to_numeric(made[name].replace("", None))
+    return made
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.experiments.ablate", description=main.__doc__
+    )
+    parser.add_argument("names", nargs="*", help="ablations of configs/<profile>.yaml; none is all")
+    parser.add_argument("-j", "--jobs", type=int, default=0, help="runs at a time, by the queue")
+    given = parser.parse_args()
+    try:
+        main(given.names, given.jobs)
+    except (ValueError, OSError, ExperimentError) as error:
+        sys.exit(f"ablate: {error}")

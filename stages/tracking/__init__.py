@@ -1,0 +1,1 @@
+"""MLflow: everything that talks to it. A projection of what git and DVC hold."""

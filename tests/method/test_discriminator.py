@@ -1,0 +1,66 @@
+"""Discriminator heads: any size from 32 px, one map a level, anti-aliased."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from omgsr.method.discriminator import Discriminator
+from tests import models
+
+
+@pytest.mark.parametrize("side", [32, 64, 96, 192, 1024])
+def test_one_map_a_level_with_stride_32(tiny: Path, side: int) -> None:
+    network = models.feature_network(tiny)
+    heads = Discriminator(network.channels)
+    with torch.no_grad():
+        logits = heads(network(torch.rand(1, 3, side, side) * 2 - 1))
+    assert [tuple(x.shape) for x in logits] == [(1, 1, side // 32, side // 32)] * 3
+    assert all(bool(torch.isfinite(x).all()) for x in logits)
+
+
+def test_images_that_are_not_square_or_multiples_of_32(tiny: Path) -> None:
+    network = models.feature_network(tiny)
+    logits = Discriminator(network.channels)(network(torch.rand(2, 3, 48, 80)))
+    assert {tuple(x.shape) for x in logits} <= {(2, 1, 1, 2), (2, 1, 2, 3)}
+
+
+def test_each_head_sees_its_own_level_alone(tiny: Path) -> None:
+    network = models.feature_network(tiny)
+    heads = Discriminator(network.channels)
+    maps = network(torch.rand(1, 3, 64, 64))
+    before = heads(maps)
+    maps[1] = maps[1] + 1
+    after = heads(maps)
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, False, True]
+
+
+def test_the_logits_are_not_bounded(tiny: Path) -> None:
+    """The sigmoid belongs to the loss: large features give logits beyond [0, 1]."""
+    network = models.feature_network(tiny)
+    heads = Discriminator(network.channels)
+    logits = heads([1000 * f for f in network(torch.rand(1, 3, 64, 64))])
+    assert max(float(x.detach().abs().max()) for x in logits) > 1
+
+
+def test_every_head_has_a_gradient(tiny: Path) -> None:
+    network = models.feature_network(tiny)
+    heads = Discriminator(network.channels)
+    torch.stack([x.sum() for x in heads(network(torch.rand(1, 3, 64, 64)))]).sum().backward()
+    assert all(p.grad is not None for p in heads.parameters())
+
+
+def test_the_number_of_levels_must_fit(tiny: Path) -> None:
+    network = models.feature_network(tiny)
+    with pytest.raises(ValueError, match="zip"):
+        Discriminator(network.channels[:2])(network(torch.rand(1, 3, 32, 32)))
+
+
+def test_a_head_passes_less_of_a_checkerboard_than_strided_convolutions_would() -> None:
+    """Blurred before halving: a one-pixel checkerboard leaves a first halving as a constant."""
+    first_blur = Discriminator([4, 4, 4]).heads[0][2]
+    board = (torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2.0 - 1
+    inside = first_blur(board.expand(1, 32, 16, 16))[..., 1:-1, 1:-1]
+    assert float(inside.abs().max()) == pytest.approx(0, abs=1e-6)

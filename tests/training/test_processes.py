@@ -1,0 +1,181 @@
+"""Two real processes on gloo train the model that one trains alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from omgsr.training.processes import Processes
+from omgsr.training.trainer import fit
+from tests import models, ranks
+
+
+def launch(checkout: Path, *words: str | Path, processes: int = 2) -> str:
+    """Runs tests/ranks.py in several processes, as stages/run.sh does with OMGSR_LAUNCH."""
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    done = subprocess.run(
+        [sys.executable, *torchrun, "-m", "tests.ranks", *map(str, words)],
+        cwd=checkout, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs")
+    models.write_pairs(folder, 8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(checkout: Path, tiny: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What both of two processes saw, each with two passes a step."""
+    out = tmp_path_factory.mktemp("ranks")
+    launch(checkout, "train", tiny, data, out)
+    return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_every_gradient_is_the_same_in_both_processes(two: Any) -> None:
+    """Those of the encoder's adapter too, which the official code does not average (T1)."""
+    for first, second in zip(two[0]["steps"], two[1]["steps"], strict=True):
+        assert len(first["gradients"]) == len(second["gradients"]) > 100
+        assert all(map(torch.equal, first["gradients"], second["gradients"]))
+        assert first["terms"] == second["terms"]
+    states = [flat(one["state"]) for one in two]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_two_processes_follow_one_with_twice_the_accumulation(
+    two: Any, tiny: Path, data: Path
+) -> None:
+    """Equal up to the order of float32 sums; the sums are of different pairs in each process."""
+    alone = ranks.seen(ranks.trainer(tiny, Processes(), ema=0.9), ranks.pairs(data))
+    for together, single in zip(two[0]["steps"], alone["steps"], strict=True):
+        largest = max(float(g.abs().max()) for g in single["gradients"])
+        for a, b in zip(together["gradients"], single["gradients"], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5 * largest)
+        own = {k: v for k, v in single["terms"].items() if not k.startswith("grad/")}
+        assert {k: together["terms"][k] for k in own} == pytest.approx(own, rel=1e-4)
+    for name, value in flat(alone["state"]).items():
+        if name.startswith(("adapters", "heads", "average")):
+            torch.testing.assert_close(flat(two[0]["state"])[name], value, rtol=1e-2, atol=2e-4)
+
+
+def test_two_machines_of_one_process_each_are_two_processes(
+    checkout: Path, tiny: Path, data: Path, two: Any, tmp_path: Path
+) -> None:
+    """As the README starts them: the same options on both but for --node_rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    options = ["--nnodes", "2", "--nproc_per_node", "1", "--master_addr", "127.0.0.1"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *options, "--master_port", port]
+    words = ["-m", "tests.ranks", "train", str(tiny), str(data), str(tmp_path)]
+    machines = [
+        subprocess.Popen(
+            [*torchrun, "--node_rank", str(rank), *words],
+            cwd=checkout, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    said = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], "\n".join(said)
+    for rank in range(2):
+        found = flat(torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)["state"])
+        wanted = flat(two[rank]["state"])
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_two_processes_distil_as_one(
+    checkout: Path, tiny: Path, data: Path, tmp_path: Path
+) -> None:
+    """The regulariser's gradient is averaged too, and both processes hold the same one."""
+    launch(checkout, "distil", tiny, data, tmp_path)
+    both = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    states = [flat(one["state"]) for one in both]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    alone = ranks.trainer(tiny, Processes(), ema=0.9, losses=ranks.DISTILLED)
+    seen = ranks.seen(alone, ranks.pairs(data))
+    for together, single in zip(both[0]["steps"], seen["steps"], strict=True):
+        largest = max(float(g.abs().max()) for g in single["gradients"])
+        for a, b in zip(together["gradients"], single["gradients"], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5 * largest)
+        assert {"vsd", "regulariser"} < set(single["terms"])
+    state = flat(seen["state"])
+    regulariser = [name for name in state if name.startswith("regulariser")]
+    assert len(regulariser) > 50
+    for name in regulariser:
+        torch.testing.assert_close(states[0][name], state[name], rtol=1e-2, atol=2e-4)
+
+
+def test_gradients_would_differ_if_they_were_not_averaged(tiny: Path, data: Path) -> None:
+    """The pairs of the two processes are not the same ones: the tests above can fail."""
+    found = []
+    for rank in range(2):
+        made, pairs = ranks.trainer(tiny, Processes(), accumulate=2, steps=1), ranks.pairs(data)
+        shift = {0: [0, 2], 1: [1, 3]}[rank]
+        batches = [pairs[number, number] for number in shift]
+        made.update([type(b)(b.x_lq[None], b.x_hq[None], [b.names]) for b in batches])
+        found.append([p.grad for p in made._adapters if p.grad is not None])
+    assert not all(map(torch.equal, *found))
+
+
+def test_both_stop_when_one_meets_a_loss_that_is_not_finite(
+    checkout: Path, tiny: Path, data: Path, tmp_path: Path
+) -> None:
+    launch(checkout, "nan", tiny, data, tmp_path)
+    said = [(tmp_path / f"said{rank}.txt").read_text() for rank in range(2)]
+    assert all(text.startswith("0 step 1: the term") for text in said)
+    assert "another process" in said[0]
+    assert "'lrr' is nan" in said[1]
+    assert json.loads((tmp_path / "non_finite-1.json").read_text())["pairs"] == ["image1_0"]
+
+
+def test_an_accumulation_that_cannot_be_shared_is_refused(tiny: Path) -> None:
+    settings = models.settings(accumulate=4)
+    assert [settings.share(n) for n in (1, 2, 4)] == [4, 2, 1]
+    with pytest.raises(ValueError, match=r"train.accumulate: 4 .* shared by 3 processes"):
+        settings.share(3)
+
+
+def test_processes_that_do_not_find_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("omgsr.training.processes.Processes.count", 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("omgsr.training.processes.Accelerator", lambda cpu: None)
+    with pytest.raises(RuntimeError, match=r"2 processes were started, but accelerate found 1"):
+        Processes.start()
+
+
+def test_alone_nothing_is_sent(tiny: Path, data: Path) -> None:
+    alone = Processes()
+    assert (alone.rank, alone.count, alone.main, alone.device.type) == (0, 1, True, "cpu")
+    value = torch.ones(2)
+    assert alone.mean(value) is value
+    made = ranks.trainer(tiny, alone, steps=1)
+    assert len(list(fit(made, ranks.pairs(data)))) == 1
+
+
+def flat(state: Any, name: str = "") -> dict[str, torch.Tensor]:
+    """Every tensor of a state by its path."""
+    if isinstance(state, torch.Tensor):
+        return {name: state}
+    items: Any = ()
+    if isinstance(state, dict):
+        items = state.items()
+    elif isinstance(state, list | tuple):
+        items = enumerate(state)
+    return {k: v for key, value in items for k, v in flat(value, f"{name}{key}.").items()}
