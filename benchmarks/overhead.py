@@ -84,7 +84,7 @@ def fill(path):
 
 if NAME == "train":
     start = time.process_time()
-    from stages import tracking
+    from stages.tracking import recording as tracking
     with tracking.live(RUN, {"lr": 1}, {"omgsr.work": RUN}) as log:
         for step in range(1, 101):
             log(step, {"train/l1": 1 / step})

@@ -19,8 +19,8 @@ def checkout() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A foundation folder of the real classes with random weights (tests/models.py)."""
-    from tests import models  # loads torch and diffusers, which many tests do without
+    """A foundation folder of the real classes with random weights (tests/helpers/models.py)."""
+    from tests.helpers import models  # loads torch and diffusers, which many tests do without
 
     return models.write_foundation(tmp_path_factory.mktemp("tiny"))
 

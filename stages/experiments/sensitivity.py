@@ -1,8 +1,8 @@
 """`make sensitivity`: how t* depends on what it is computed from => reports/sensitivity/.
 
     python -m stages.experiments.sensitivity              every setting, from data/ and foundation/
-    python -m stages.experiments.sensitivity --foundation sd15=DIR   and this foundation folder, repeatable
-    python -m stages.experiments.sensitivity --stored                table and figure from the stored numbers
+    ... --foundation sd15=DIR   this foundation folder too, repeatable
+    ... --stored                table and figure from the stored numbers
 
 Beside the pipeline, after `dvc repro`, which it changes nothing of. moments.csv and snr.csv hold
 the numbers: P and N of every image, and the signal-to-noise ratio of every timestep.
@@ -154,7 +154,8 @@ END = [
     "![t* of every setting](sensitivity.png)", "",
     "Intervals are 95 % of bootstrap resamplings of the images, for `images` of random parts. They",
     "say how firm t* is for such images, not how good a model trained at it is. `moments.csv` and",
-    "`snr.csv` are all that the table is made of: `python -m stages.experiments.sensitivity --stored`.", "",
+    "`snr.csv` are all that the table is made of:",
+    "`python -m stages.experiments.sensitivity --stored`.", "",
 ]  # fmt: skip
 
 

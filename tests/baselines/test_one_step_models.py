@@ -20,8 +20,8 @@ from omgsr.core import files
 from omgsr.method.adapter_files import AdapterError
 from omgsr.method.generator import Generator
 from omgsr.models import prompt
-from tests import published
-from tests.published import Published
+from tests.helpers import published
+from tests.helpers.published import Published
 
 
 class Made:

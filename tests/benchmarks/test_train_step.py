@@ -17,8 +17,8 @@ from omgsr.core import seeding
 from omgsr.data.datasets import Batch
 from omgsr.method import lora
 from omgsr.models.backbones.stable_diffusion import DENOISER_TARGETS, ENCODER_TARGETS
-from tests import models
-from tests.models import WEIGHTS
+from tests.helpers import models
+from tests.helpers.models import WEIGHTS
 
 TINY = Case(name="ours", tiny=True, size=32)
 

@@ -21,7 +21,7 @@ from omgsr.inference import benchmarks, color
 from omgsr.inference.pictures import journal
 from omgsr.inference.restore import OneStep
 from omgsr.method import run_card
-from tests import models
+from tests.helpers import models
 from tests.method.test_adapter_travel import release
 from tests.method.test_run_card import fields
 

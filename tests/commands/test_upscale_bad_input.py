@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from omgsr.cli import main
 from omgsr.method import run_card
-from tests import models
+from tests.helpers import models
 from tests.method.test_adapter_travel import release
 from tests.method.test_run_card import fields
 

@@ -14,7 +14,7 @@ import pytest
 
 from omgsr.core import images
 from omgsr.method import run_card
-from tests import models
+from tests.helpers import models
 from tests.method.test_run_card import fields
 
 COUNT = 40

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from omgsr.core import images
 from omgsr.data.datasets import Pairs, _Order, batches
 from omgsr.data.manifest import Row
-from tests import models
+from tests.helpers import models
 
 
 @pytest.fixture(scope="module")

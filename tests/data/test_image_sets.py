@@ -56,7 +56,7 @@ def test_every_photograph_is_installed_and_credited(name):
 
 def test_photographs_are_found_without_importing_their_packages():
     code = (
-        "import sys; from omgsr import photographs\n"
+        "import sys; from omgsr.data import photographs\n"
         "for name in photographs.PHOTOGRAPHS: photographs.locate(name)\n"
         "print(sorted({'skimage', 'sklearn', 'matplotlib'} & set(sys.modules)))"
     )

@@ -170,7 +170,7 @@ def test_compat_leaves_the_process_as_it_was() -> None:
     program = """
 import numpy as np, sys
 before = np.geterr()
-import omgsr._basicsr
+import omgsr.core.basicsr_shim
 assert np.geterr() == before, np.geterr()
 for name in ("torchvision.transforms.functional_tensor", "torchvision", "basicsr"):
     assert name not in sys.modules, name

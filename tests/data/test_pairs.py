@@ -291,7 +291,7 @@ def test_publish_replaces_and_drops_half_written_files(tmp_path: Path) -> None:
 def test_exclusive_makes_the_second_wait(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
-from omgsr import workdir
+from omgsr.core import workdir
 with workdir.exclusive(Path({str(tmp_path / "w")!r})):
     print("in", flush=True)
 """
@@ -307,7 +307,7 @@ def test_exclusive_lets_one_in_although_each_removes_the_folder(tmp_path: Path) 
     program = f"""
 import os, shutil, time
 from pathlib import Path
-from omgsr import workdir
+from omgsr.core import workdir
 folder = Path({str(tmp_path / "w")!r})
 for _ in range(20):
     with workdir.exclusive(folder):

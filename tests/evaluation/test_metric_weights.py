@@ -15,7 +15,7 @@ from torch import nn
 
 from omgsr.data import manifest
 from omgsr.evaluation import contract, fid, metrics, scoring
-from tests import weights
+from tests.helpers import weights
 
 
 @pytest.fixture

@@ -396,7 +396,7 @@ def test_missing_weights_are_named_at_once(name, file, tmp_path):
     In a process of its own: PyIQA reads where its caches are when it is imported.
     """
     code = (
-        "import json, sys, time; from omgsr import metrics; start = time.monotonic()\n"
+        "import json, sys, time; from omgsr.evaluation import metrics; start = time.monotonic()\n"
         "loaded, missing = metrics.load_all([sys.argv[1], 'psnr'])\n"
         "print(json.dumps([[m.name for m in loaded], missing, time.monotonic() - start]))"
     )

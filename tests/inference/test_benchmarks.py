@@ -15,7 +15,7 @@ from omgsr.inference import benchmarks, color
 from omgsr.inference.color import Alignment
 from omgsr.inference.restore import OneStep
 from omgsr.method.generator import Generator
-from tests import models
+from tests.helpers import models
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -102,7 +102,7 @@ def test_what_onednn_says_when_memory_has_run_out() -> None:
     code = """
 import resource, torch
 from pathlib import Path
-from omgsr import budget
+from omgsr.inference import memory_budget as budget
 network, x = torch.nn.Conv2d(64, 64, 3, padding=1), torch.zeros(1, 64, 512, 512)
 found = []
 for spare in range(0, 160, 20):

@@ -23,7 +23,7 @@ from omgsr.inference.restore import NonFiniteImage, OneStep
 from omgsr.inference.tiling import starts
 from omgsr.method.generator import Generator
 from omgsr.models import backbones, foundation
-from tests import models
+from tests.helpers import models
 
 
 def picture(height: int, width: int, seed: int = 0, dtype: type = np.uint8) -> np.ndarray:

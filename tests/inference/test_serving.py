@@ -24,7 +24,7 @@ from omgsr import cli
 from omgsr.inference import serving
 from omgsr.method import run_card
 from stages.tracking import recording
-from tests import models
+from tests.helpers import models
 from tests.method.test_run_card import fields
 from tests.stages.test_server import free_port, until
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from omgsr.inference import tile_context
 from omgsr.inference.tile_context import Context
 from omgsr.inference.tiling import Box, Tiling, tiled
-from tests import models
+from tests.helpers import models
 
 
 class Pointwise(nn.Module):

@@ -19,7 +19,7 @@ from omgsr.core import files
 from omgsr.method import adapter_files, run_card
 from omgsr.method.adapter_files import AdapterError
 from omgsr.method.run_card import DENOISER, ENCODER, RunError
-from tests import models
+from tests.helpers import models
 from tests.method.test_run_card import fields
 
 # What the official training names in its two configurations; fewer layers than ours.

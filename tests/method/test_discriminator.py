@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from omgsr.method.discriminator import Discriminator
-from tests import models
+from tests.helpers import models
 
 
 @pytest.mark.parametrize("side", [32, 64, 96, 192, 1024])

@@ -15,7 +15,7 @@ from omgsr.method import distillation, lora, losses
 from omgsr.method.generator import Generator
 from omgsr.training import memory
 from omgsr.training.trainer import Trainer
-from tests import models
+from tests.helpers import models
 from tests.training.test_session import outputs, run, start
 
 LOSSES = {"l2": 1.0, "ssim": 2.0, "vsd": 1.0}

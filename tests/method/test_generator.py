@@ -11,7 +11,7 @@ from torch import Tensor
 from omgsr.method.generator import Generator
 from omgsr.models import backbones
 from omgsr.models.backbones.base import Backbone
-from tests import models
+from tests.helpers import models
 
 SHIFT, SCALE = 0.1, 1.7
 

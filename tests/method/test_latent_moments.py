@@ -12,7 +12,7 @@ from omgsr.core import images
 from omgsr.data.manifest import Row
 from omgsr.method import latent_moments
 from omgsr.models.backbones.base import Latent
-from tests import models
+from tests.helpers import models
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torch import nn
 
 from omgsr.method import adapter_files, lora
 from omgsr.models.backbones.stable_diffusion import DENOISER_TARGETS
-from tests import models
+from tests.helpers import models
 
 TARGETS = ("conv1", "conv2", "conv_in")
 

@@ -13,7 +13,7 @@ from omgsr.evaluation import metrics
 from omgsr.evaluation.metrics import MetricError
 from omgsr.method import perceptual
 from omgsr.method.perceptual import Lpips
-from tests import models
+from tests.helpers import models
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from omgsr.core import files
 from omgsr.method import run_card
 from omgsr.method.generator import Generator
 from omgsr.method.run_card import DENOISER, ENCODER, RunError
-from tests import models
+from tests.helpers import models
 
 
 def fields(foundation: Path, **changes: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from omgsr.method import timestep
 from omgsr.models.schedule import NoiseSchedule
-from tests import models
+from tests.helpers import models
 
 SNR = timestep.snr_array(NoiseSchedule.from_ddpm(models.scheduler()).snr())
 WIDE = st.floats(1e-9, 1e9)

@@ -16,7 +16,7 @@ from omgsr.method.generator import Generator
 from omgsr.models import backbones, foundation, prompt
 from omgsr.models.backbones.base import Backbone
 from omgsr.sections import Features
-from tests import hub, models
+from tests.helpers import hub, models
 
 PREDICTIONS = {"sd15": "epsilon", "sd21-base": "epsilon", "sd21-768": "v_prediction"}
 

@@ -13,7 +13,7 @@ import pytest
 
 from omgsr.core import files
 from omgsr.models import catalogue, feature_weights
-from tests import hub, models
+from tests.helpers import hub, models
 
 SD = [name for name, known in catalogue.KNOWN.items() if known.hub]
 
@@ -62,7 +62,7 @@ def test_a_contradiction_names_the_setting_and_the_remedy(
 
 
 def test_a_model_of_another_kind_is_none_of_the_known_ones(tiny: Path) -> None:
-    """The networks of tests/models.py: a latent scale of 1.7."""
+    """The networks of tests/helpers/models.py: a latent scale of 1.7."""
     with pytest.raises(ValueError, match=r"none of the known models.*foundation\.backbone: sd, or"):
         catalogue.check("sd21-base", tiny / "model")
     catalogue.check(models.section().backbone, tiny / "model")

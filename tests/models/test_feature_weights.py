@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from omgsr.core import files
 from omgsr.models import feature_weights, features
-from tests import hub
+from tests.helpers import hub
 
 TINY = "convnext_tiny.dinov3_lvd1689m"
 

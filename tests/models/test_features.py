@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from omgsr.models import features
-from tests import models
+from tests.helpers import models
 
 STAGES = ("stages.0", "stages.1", "stages.2")
 

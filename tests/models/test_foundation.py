@@ -21,7 +21,7 @@ from omgsr.method.generator import Generator
 from omgsr.models import backbones, features, foundation, pretraining, prompt
 from omgsr.sections import Features, FoundationTraining
 from stages import foundation as stage
-from tests import hub, models
+from tests.helpers import hub, models
 
 ASSETS = Path(foundation.__file__).parents[1] / "assets" / "mini"
 FEW = FoundationTraining(

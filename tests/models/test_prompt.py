@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from omgsr.core import files
 from omgsr.models import foundation, prompt
 from omgsr.sections import Features
-from tests import hub, models
+from tests.helpers import hub, models
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_training_and_inference_load_no_text_encoder(own: Path, tmp_path: Path) 
         "import sys\n"
         "from pathlib import Path\n"
         "import torch\n"
-        "from omgsr import backbones\n"
+        "from omgsr.models import backbones\n"
         "from omgsr.method.generator import Generator\n"
         "generator = Generator(backbones.load(Path(sys.argv[1])), 273)\n"
         "generator.add_adapters(2, 2, seed=0)\n"

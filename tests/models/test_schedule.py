@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from omgsr.method import timestep
 from omgsr.models.schedule import NoiseSchedule, Prediction
-from tests import models
+from tests.helpers import models
 
 
 def two_steps(prediction: Prediction) -> NoiseSchedule:

@@ -13,7 +13,7 @@ import pytest
 from omgsr.method import timestep
 from omgsr.reporting import sensitivity
 from stages.experiments import sensitivity as stage
-from tests import models
+from tests.helpers import models
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,8 +20,8 @@ from omgsr.baselines.realesrgan import RealESRGAN
 from omgsr.core import files, images
 from omgsr.data import manifest
 from stages import baseline
-from tests import models
 from tests.baselines.test_realesrgan import network, released
+from tests.helpers import models
 
 SETS = {"mini_standard": (24, 24, 16), "mini_light": (20,)}
 """Sides of the LQ images of each benchmark."""

@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from omgsr.core import images
-from tests import hub
+from tests.helpers import hub
 from tests.stages.test_pipeline import Project, small
 
 pytestmark = pytest.mark.slow

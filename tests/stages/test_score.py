@@ -21,7 +21,7 @@ from omgsr.evaluation import metrics, statistics
 from omgsr.evaluation.composite import composite
 from omgsr.reporting import summary, tables
 from stages import score
-from tests import weights
+from tests.helpers import weights
 
 RUN = "bicubic"
 BENCHMARKS = """benchmarks:

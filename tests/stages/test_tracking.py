@@ -114,7 +114,7 @@ def test_a_training_of_seconds_does_not_wait_for_mlflow(workspace: Path) -> None
         log.picture(workspace / "step-000001.png", "preview")
     assert log.run_id is None
     assert time.monotonic() - start < 0.5
-    code = "import sys; from stages import tracking; sys.exit('mlflow' in sys.modules)"
+    code = "import sys; from stages.tracking import recording; sys.exit('mlflow' in sys.modules)"
     checkout = Path(recording.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=checkout).returncode == 0
 
@@ -184,7 +184,7 @@ def test_a_half_written_run_is_replaced(tmp_path: Path) -> None:
 def test_eight_processes_may_come_first_together(workspace: Path) -> None:
     (workspace / "mlflow.db").unlink()
     code = (
-        "from stages import tracking\n"
+        "from stages.tracking import recording as tracking\n"
         "with tracking.live('a', {}, {}) as log:\n"
         "    log.open()\n"
         "    log(1, {'l1': 1.0})\n"

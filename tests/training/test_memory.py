@@ -12,7 +12,7 @@ import torch
 from omgsr.method import lora
 from omgsr.training import memory
 from omgsr.training.trainer import Trainer
-from tests import models
+from tests.helpers import models
 
 CPU = torch.device("cpu")
 
@@ -90,7 +90,7 @@ def test_gradient_checkpointing_keeps_less(tiny: Path) -> None:
 def test_the_peak_is_that_of_the_process() -> None:
     """In a process of its own: the tests before may have had more."""
     code = (
-        "import torch; from omgsr import memory; cpu = torch.device('cpu')\n"
+        "import torch; from omgsr.training import memory; cpu = torch.device('cpu')\n"
         "before = memory.peak_gib(cpu); held = torch.ones(2**28)\n"
         "print(before, memory.peak_gib(cpu), held.sum().item() > 0)"
     )

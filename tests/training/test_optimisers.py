@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from omgsr.training import optimisers
-from tests import models
+from tests.helpers import models
 
 
 def test_8_bit_moments_train_nearly_as_32_bit_ones() -> None:

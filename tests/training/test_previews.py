@@ -11,7 +11,7 @@ import torch
 from omgsr.core import images
 from omgsr.data.datasets import Pairs
 from omgsr.training import previews
-from tests import models
+from tests.helpers import models
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ import torch
 
 from omgsr.training.processes import Processes
 from omgsr.training.trainer import fit
-from tests import models, ranks
+from tests.helpers import models, ranks
 
 
 def launch(checkout: Path, *words: str | Path, processes: int = 2) -> str:
-    """Runs tests/ranks.py in several processes, as stages/run.sh does with OMGSR_LAUNCH."""
+    """Runs tests/helpers/ranks.py in several processes, as stages/run.sh does with OMGSR_LAUNCH."""
     torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
     done = subprocess.run(
-        [sys.executable, *torchrun, "-m", "tests.ranks", *map(str, words)],
+        [sys.executable, *torchrun, "-m", "tests.helpers.ranks", *map(str, words)],
         cwd=checkout, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
@@ -81,7 +81,7 @@ def test_two_machines_of_one_process_each_are_two_processes(
         port = str(free.getsockname()[1])
     options = ["--nnodes", "2", "--nproc_per_node", "1", "--master_addr", "127.0.0.1"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", *options, "--master_port", port]
-    words = ["-m", "tests.ranks", "train", str(tiny), str(data), str(tmp_path)]
+    words = ["-m", "tests.helpers.ranks", "train", str(tiny), str(data), str(tmp_path)]
     machines = [
         subprocess.Popen(
             [*torchrun, "--node_rank", str(rank), *words],

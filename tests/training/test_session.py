@@ -19,7 +19,7 @@ from omgsr.training import checkpoint
 from omgsr.training.checkpoint import CheckpointError
 from omgsr.training.session import Session, fingerprint
 from omgsr.training.trainer import NonFiniteLoss, fit
-from tests import models
+from tests.helpers import models
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from omgsr.core import seeding
 from omgsr.data.datasets import Batch, Pairs
 from omgsr.method import losses
 from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
-from tests import models
-from tests.models import WEIGHTS
+from tests.helpers import models
+from tests.helpers.models import WEIGHTS
 
 
 def latent_and_noise(trainer: Trainer, x_hq: Tensor) -> tuple[Tensor, Tensor]:

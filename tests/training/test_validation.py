@@ -13,7 +13,7 @@ from omgsr.data import manifest
 from omgsr.data.manifest import Row
 from omgsr.evaluation import metrics
 from omgsr.training.validation import Validator, hold_out
-from tests import models
+from tests.helpers import models
 
 
 def rows_of(images_: int, crops: int) -> list[Row]:

@@ -28,7 +28,7 @@ def plan(
 
     An input is a file, a folder (every depth, mirrored below `output`), a quoted glob pattern
     (** is every depth; mirrored from its first folder without a wildcard) or a list of files as
-    data/image_lists.py reads it. `suffix` None keeps each input's own. A file named twice counts once.
+    image_lists.py reads it. `suffix` None keeps each input's own. A file named twice counts once.
     Files that would get one name all keep their suffix in it: a_png.png, a_jpg.png.
 
     An InputError names an input that is missing or empty, two that still collide, and an output

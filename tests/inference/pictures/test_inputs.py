@@ -265,7 +265,8 @@ def bound():
 
 PERMITTED = """
 from pathlib import Path
-from omgsr import images, inputs
+from omgsr.core import images
+from omgsr.inference.pictures import inputs
 def said(call, *given, **options):
     try:
         print([str(path) for path in call(*given, **options)], flush=True)

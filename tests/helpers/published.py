@@ -18,7 +18,7 @@ from torch import nn
 
 from omgsr.models import foundation
 from omgsr.sections import Features
-from tests import hub, models
+from tests.helpers import hub, models
 
 BLOCKS = ("encoder", "decoder", "others")
 _UNET = ("to_k", "to_q", "to_v", "to_out.0", "conv", "proj_out", "proj_in", "ff.net.2",

@@ -1,6 +1,6 @@
 """One of several processes of a training, started by torchrun (training/test_processes.py).
 
-python -m torch.distributed.run --nproc_per_node 2 -m tests.ranks <mode> <foundation> <pairs> <out>
+torchrun --nproc_per_node 2 -m tests.helpers.ranks <mode> <foundation> <pairs> <out>
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from omgsr.data.manifest import Row
 from omgsr.training.processes import Processes
 from omgsr.training.session import Session
 from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
-from tests import models
+from tests.helpers import models
 
 PLAN: dict[str, Any] = {"steps": 3, "batch": 1, "accumulate": 4, "gradient_norms_every": 2}
 DISTILLED = {"l2": 1.0, "vsd": 1.0}

@@ -1,0 +1,1 @@
+"""What several tests share: small models, hub folders, published files, processes of a training."""
