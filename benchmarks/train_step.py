@@ -34,6 +34,7 @@ from omgsr.core import devices
 from omgsr.data.datasets import Batch
 from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
+from omgsr.method.settings import Precision
 from omgsr.models import features
 from omgsr.models.backbones.stable_diffusion import (
     DENOISER_TARGETS,
@@ -112,7 +113,7 @@ class Case:
     tiny: bool = False
     size: int = 128
     device: str = "cpu"
-    precision: memory.Precision = "fp32"
+    precision: Precision = "fp32"
     steps: int = 1
     """Timed ones."""
     warmup: int = 0

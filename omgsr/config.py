@@ -5,39 +5,37 @@ params.yaml holds the science, configs/<profile>.yaml the scale; each top-level 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from omgsr import cross_checks
 from omgsr.baselines.settings import Method as Method
-from omgsr.core.build import ConfigError as ConfigError
-from omgsr.core.build import convert, unknown
-from omgsr.core.yaml_files import read_yaml
-from omgsr.cross_checks import check_disjoint, check_names, check_references
+from omgsr.core import refusals
+from omgsr.core.settings import ConfigError as ConfigError
+from omgsr.core.settings import Whole, read, section, unknown
+from omgsr.core.yaml_files import line_of, read_yaml
 from omgsr.data.presets import Preset
 from omgsr.data.settings import Benchmark as Benchmark
 from omgsr.data.settings import Data as Data
 from omgsr.data.settings import Folder as Folder
 from omgsr.data.settings import Images as Images
+from omgsr.evaluation.settings import Score as Score
+from omgsr.experiments import Ablation as Ablation
+from omgsr.experiments import Run as Run
+from omgsr.experiments import Sweep as Sweep
+from omgsr.inference.settings import Infer as Infer
+from omgsr.method.settings import TimestepSection as TimestepSection
+from omgsr.method.settings import Variant as Variant
 from omgsr.models import catalogue
-from omgsr.plans import Infer as Infer
-from omgsr.plans import Score as Score
-from omgsr.plans import TimestepSection as TimestepSection
-from omgsr.plans import Train as Train
-from omgsr.sections import Ablation as Ablation
-from omgsr.sections import Features as Features
-from omgsr.sections import Foundation as Foundation
-from omgsr.sections import FoundationTraining as FoundationTraining
-from omgsr.sections import Run as Run
-from omgsr.sections import Sweep as Sweep
-from omgsr.sections import Variant as Variant
-from omgsr.sections import Whole
+from omgsr.models.settings import Foundation as Foundation
+from omgsr.training.settings import Train as Train
 
+HOME = "params.yaml"
 PARAMS = ("profile", "seed", "variants", "sweep", "methods", "degradation")
 """Top-level keys of params.yaml; all others belong into configs/<profile>.yaml."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class Config:
     """Everything a run depends on."""
 
@@ -120,18 +118,21 @@ class Config:
 def load(root: Path | str = ".", profile: str | None = None, *, ready: bool = True) -> Config:
     """Reads and checks both files below `root`; `profile` overrides the one in params.yaml.
 
-    `ready=False` also accepts a profile whose data roots are not filled in yet.
+    `ready=False` also accepts a profile whose data roots are not filled in yet. A ConfigError has
+    every fault of both files, a line each: file, line, key path, what was got, what is allowed.
     """
     root = Path(root)
-    params = read_yaml(root / "params.yaml", "params.yaml")
+    params = read_yaml(root / HOME, HOME)
     profile = _profile(root, params.get("profile") if profile is None else profile)
     name = f"configs/{profile}.yaml"
     scale = read_yaml(root / name, name)
-    _check_homes(params, scale, name)
     params["profile"] = profile
-    config = _build(params, scale, name)
-    for check in (check_names, check_references, check_disjoint):
-        check(config, name)
+    sections, faults = _sections(params, scale, name)
+    for path, text in cross_checks.faults(sections, name):
+        faults.append((HOME if path[0] in PARAMS else name, path, text))
+    if faults:
+        raise ConfigError("\n".join(_line(root, *fault) for fault in faults))
+    config = Config(**sections)
     if ready:
         config.require_ready()
     return config
@@ -140,36 +141,37 @@ def load(root: Path | str = ".", profile: str | None = None, *, ready: bool = Tr
 def _profile(root: Path, profile: object) -> str:
     names = sorted(path.stem for path in (root / "configs").glob("*.yaml"))
     if profile not in names:
-        raise ConfigError(f"params.yaml: profile: {unknown('unknown profile', profile, names)}")
+        raise ConfigError(f"{HOME}: profile: {unknown('unknown profile', profile, names)}")
     return str(profile)
 
 
-def _check_homes(params: dict[str, Any], scale: dict[str, Any], name: str) -> None:
-    scales = [field.name for field in fields(Config) if field.name not in PARAMS]
-    both = sorted(map(str, params.keys() & scale.keys()))
-    if both:
-        raise ConfigError(f"{name}: {both[0]}: also given in params.yaml; keep one of the two")
-    homes = (
-        ("params.yaml", params, PARAMS, name, scales),
-        (name, scale, scales, "params.yaml", PARAMS),
-    )
-    for file, keys, own, other, others in homes:
-        for key in keys:
-            if key in others:
-                raise ConfigError(f"{file}: {key}: belongs into {other}; move it there")
-            if key not in own:
-                raise ConfigError(f"{file}: {unknown('unknown key', key, own)}")
-    for file, keys, own, _, _ in homes:
-        for key in own:
-            if key not in keys:
-                raise ConfigError(f"{file}: {key}: missing; see the same key of {file} in git")
+def _sections(
+    params: dict[str, Any], scale: dict[str, Any], name: str
+) -> tuple[dict[str, Any], list[tuple[str, refusals.Path, str]]]:
+    """Every section that is right by itself, and what is wrong: (file, key path, text)."""
+    kinds = get_type_hints(Config, include_extras=True)
+    own = {HOME: set(PARAMS), name: kinds.keys() - set(PARAMS)}
+    made: dict[str, Any] = {}
+    faults: list[tuple[str, refusals.Path, str]] = []
+    for file, values in ((HOME, params), (name, scale)):
+        for key, value in values.items():
+            if key not in kinds:
+                faults.append((file, (), unknown("unknown key", key, own[file])))
+            elif key in params and key in scale:
+                if values is scale:
+                    faults.append((file, (key,), f"also given in {HOME}; keep one of the two"))
+            elif key not in own[file]:
+                other = HOME if values is scale else name
+                faults.append((file, (key,), f"belongs into {other}; move it there"))
+            else:
+                made[key], found = read(kinds[key], value)
+                faults += [(file, (key, *path), text) for path, text in found]
+        for key in sorted(own[file] - params.keys() - scale.keys()):
+            faults.append((file, (key,), f"missing; see the same key of {file} in git"))
+    return {key: value for key, value in made.items() if value is not None}, faults
 
 
-def _build(params: dict[str, Any], scale: dict[str, Any], name: str) -> Config:
-    hints = get_type_hints(Config, include_extras=True)
-    values = {
-        key: convert(hints[key], value, f"{file}: {key}")
-        for file, mapping in (("params.yaml", params), (name, scale))
-        for key, value in mapping.items()
-    }
-    return Config(**values)
+def _line(root: Path, file: str, path: refusals.Path, text: str) -> str:
+    """A fault as a user reads it: 'file, line 3: a.b: what is wrong'."""
+    line = line_of(root / file, path)
+    return refusals.line(file if line is None else f"{file}, line {line}", (path, text))

@@ -1,17 +1,19 @@
-"""What one section of the configuration says about another."""
+"""What one section of the configuration says about another: every fault, as (key path, text).
+
+A check looks at sections by name; it is left out where one that it needs is wrong by itself.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from omgsr.baselines.known import KNOWN, needs
-from omgsr.core.build import ConfigError, unknown
-
-if TYPE_CHECKING:
-    from omgsr.config import Config
-    from omgsr.data.settings import Images
+from omgsr.core.refusals import Fault
+from omgsr.core.settings import unknown
+from omgsr.data.settings import Images
 
 _SD21 = ("sd21-base", "sd")  # `sd` is any model, of which only its user knows which
 _RESERVED = {"train", "average"}  # a manifest and a table row of their own
@@ -21,58 +23,94 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+]*")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+]*")
 
 
-def check_names(config: Config, file: str) -> None:
-    """Names of variants, methods and benchmarks become folders, matrix items and table rows."""
-    for where, names, pattern in (
-        ("params.yaml: variants", config.variants, _KEY),
-        ("params.yaml: methods", config.methods, _KEY),
-        ("params.yaml: degradation", config.degradation, _NAME),
-        (f"{file}: benchmarks", config.benchmarks, _NAME),
-        (f"{file}: ablations", config.ablations, _NAME),
+def faults(sections: Mapping[str, Any], file: str) -> Iterator[Fault]:
+    """Faults between those of the sections that are there; `file` is that of the profile."""
+    for check, needed in (
+        (_names, ()),
+        (_variants, ("variants", "sweep")),
+        (_methods, ("methods", "sweep", "benchmarks", "foundation")),
+        (_presets, ("degradation", "data", "benchmarks")),
+        (_references, ("score", "benchmarks")),
+        (_crops, ("data", "train", "benchmarks")),
+        (_disjoint, ("data", "benchmarks")),
     ):
-        if not names and names is not config.methods and names is not config.ablations:
-            raise ConfigError(f"{where}: empty; at least one is needed")
+        if sections.keys() >= set(needed):
+            yield from check(sections, file)
+
+
+def _names(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
+    """Names of variants, methods and benchmarks become folders, matrix items and table rows."""
+    for key in ("variants", "methods", "degradation", "benchmarks", "ablations"):
+        pattern, marks = (_KEY, "_ +") if key in ("variants", "methods") else (_NAME, "_ . +")
+        names = sections.get(key, ("absent",))
+        if not names and key not in ("methods", "ablations"):
+            yield (key,), "empty; at least one is needed"
         for name in names:
             if not pattern.fullmatch(name):
-                marks = "_ +" if pattern is _KEY else "_ . +"
-                raise ConfigError(
-                    f"{where}: got the name {name!r}, allowed: letters, digits and {marks}"
-                )
-    for name in _RESERVED & config.benchmarks.keys():
-        raise ConfigError(f"{file}: benchmarks.{name}: this name is taken; choose another")
+                yield (key,), f"got the name {name!r}, allowed: letters, digits and {marks}"
+    for name in _RESERVED & set(sections.get("benchmarks", ())):
+        yield ("benchmarks", name), "this name is taken; choose another"
 
 
-def check_references(config: Config, file: str) -> None:
-    """Names and sizes that must agree between sections."""
-    used_in = {"params.yaml: sweep": config.sweep.variants}
-    used_in |= {f"{file}: ablations.{key}": one.variants for key, one in config.ablations.items()}
-    for where, names in used_in.items():
-        for name in names:
-            if name not in config.variants:
-                message = unknown("unknown variant", name, config.variants)
-                raise ConfigError(f"{where}.variants: {message}")
-    _check_methods(config, file)
-    used = {"data.degradation": config.data.degradation}
-    used |= {
-        f"benchmarks.{name}.degradation": benchmark.degradation
-        for name, benchmark in config.benchmarks.items()
-        if benchmark.degradation is not None
-    }
-    for where, preset in used.items():
-        if preset not in config.degradation:
-            message = unknown("unknown degradation preset", preset, config.degradation)
-            raise ConfigError(f"{file}: {where}: {message}")
-    for name in config.score.reference:
-        if name not in config.benchmarks:
-            message = unknown("unknown benchmark", name, config.benchmarks)
-            raise ConfigError(f"{file}: score.reference: {message}")
-    _check_crops(config, file)
+def _variants(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
+    used = {("sweep",): sections["sweep"], **_below("ablations", sections)}
+    for path, section in used.items():
+        for name in section.variants:
+            if name not in sections["variants"]:
+                yield (*path, "variants"), unknown("unknown variant", name, sections["variants"])
 
 
-def check_disjoint(config: Config, file: str) -> None:
+def _methods(sections: Mapping[str, Any], file: str) -> Iterator[Fault]:
+    """Methods of the sweep are defined, have their path, and fit the foundation."""
+    methods, backbone = sections["methods"], sections["foundation"].backbone
+    for name in sections["sweep"].methods:
+        if name not in methods:
+            yield ("sweep", "methods"), unknown("unknown method", name, methods)
+            continue
+        method, path = methods[name], ("methods", name)
+        known = KNOWN[method.kind]
+        if known.path and method.path is None:
+            yield path, needs(method.kind)
+        for benchmark in method.benchmarks or ():
+            if benchmark not in sections["benchmarks"]:
+                text = unknown("unknown benchmark", benchmark, sections["benchmarks"])
+                yield (*path, "benchmarks"), text
+        if known.foundation and backbone not in _SD21:
+            yield path, (
+                f"{method.kind} runs on SD2.1-base, but {file}: foundation.backbone is "
+                f"{backbone!r}; take {name} out of sweep.methods or use {' or '.join(_SD21)}"
+            )
+
+
+def _presets(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
+    presets = sections["degradation"]
+    for path, section in {("data",): sections["data"], **_below("benchmarks", sections)}.items():
+        if section.degradation is not None and section.degradation not in presets:
+            text = unknown("unknown degradation preset", section.degradation, presets)
+            yield (*path, "degradation"), text
+
+
+def _references(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
+    for name in sections["score"].reference:
+        if name not in sections["benchmarks"]:
+            text = unknown("unknown benchmark", name, sections["benchmarks"])
+            yield ("score", "reference"), text
+
+
+def _crops(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
+    data, train = sections["data"], sections["train"]
+    for path, section in {("train",): train, **_below("benchmarks", sections)}.items():
+        if section.crop is not None and section.crop % data.scale:
+            text = f"got {section.crop}, allowed: a multiple of data.scale ({data.scale})"
+            yield (*path, "crop"), text
+    if train.crop is not None and train.crop > data.crop:
+        yield ("train", "crop"), f"got {train.crop}, allowed: at most data.crop ({data.crop})"
+
+
+def _disjoint(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
     """Nothing that is trained on may be tested on."""
-    trained = config.data.train
-    for name, benchmark in config.benchmarks.items():
+    trained = sections["data"].train
+    for path, benchmark in _below("benchmarks", sections).items():
         for part in ("hq", "lq"):
             images: Images | None = getattr(benchmark, part)
             if images is None:
@@ -80,50 +118,16 @@ def check_disjoint(config: Config, file: str) -> None:
             shared = sorted(set(trained.photographs) & set(images.photographs))
             shared += sorted(_paths(trained) & _paths(images))
             if shared:
-                raise ConfigError(
-                    f"{file}: benchmarks.{name}.{part}: also in data.train: {', '.join(shared)}; "
-                    "training and test images must be disjoint, take them out of one"
+                yield (*path, part), (
+                    f"also in data.train: {', '.join(shared)}; training and test images must be "
+                    "disjoint, take them out of one"
                 )
 
 
-def _check_methods(config: Config, file: str) -> None:
-    """Methods of the sweep are defined, have their path, and fit the foundation."""
-    for name in config.sweep.methods:
-        if name not in config.methods:
-            message = unknown("unknown method", name, config.methods)
-            raise ConfigError(f"params.yaml: sweep.methods: {message}")
-        method = config.methods[name]
-        known, where = KNOWN[method.kind], f"params.yaml: methods.{name}"
-        if known.path and method.path is None:
-            raise ConfigError(f"{where}: {needs(method.kind)}")
-        for benchmark in method.benchmarks or ():
-            if benchmark not in config.benchmarks:
-                message = unknown("unknown benchmark", benchmark, config.benchmarks)
-                raise ConfigError(f"{where}.benchmarks: {message}")
-        backbone = config.foundation.backbone
-        if known.foundation and backbone not in _SD21:
-            raise ConfigError(
-                f"{where}: {method.kind} runs on SD2.1-base, but {file}: foundation.backbone is "
-                f"{backbone!r}; take {name} out of sweep.methods or use {' or '.join(_SD21)}"
-            )
+def _below(key: str, sections: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    return {(key, name): one for name, one in sections.get(key, {}).items()}
 
 
 def _paths(images: Images) -> set[str]:
     # The data stage compares the files themselves; this finds the plain mistake before any work.
     return {os.path.normpath(folder.path) for folder in images.folders if folder.path}
-
-
-def _check_crops(config: Config, file: str) -> None:
-    scale = config.data.scale
-    crops = {f"benchmarks.{name}.crop": b.crop for name, b in config.benchmarks.items()}
-    crops["train.crop"] = config.train.crop
-    for where, crop in crops.items():
-        if crop is not None and crop % scale:
-            raise ConfigError(
-                f"{file}: {where}: got {crop}, allowed: a multiple of data.scale ({scale})"
-            )
-    if config.train.crop is not None and config.train.crop > config.data.crop:
-        raise ConfigError(
-            f"{file}: train.crop: got {config.train.crop}, allowed: at most data.crop "
-            f"({config.data.crop})"
-        )

@@ -1,4 +1,5 @@
 # ruff: noqa: E501  (a table of mistakes reads best with one row a line)
+import re
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -41,9 +42,10 @@ def change(root, file, key, value):
 
 
 def refused(root, **options):
+    """What is said, without the numbers of lines, which test_faults_name_their_line is about."""
     with pytest.raises(ConfigError) as error:
         config.load(root, **options)
-    return str(error.value)
+    return re.sub(r"\.yaml, line \d+: (?=[a-z_]+[.:\[])", ".yaml: ", str(error.value))
 
 
 def test_the_shipped_profile_loads():
@@ -173,7 +175,7 @@ CASES = [
     (MINI, "data.scale", 17, ["data.scale: got 17, allowed: 1..16"]),
     (MINI, "score.crop_border", -4, ["score.crop_border: got -4, allowed: 0 or more"]),
     (PARAMS, "variants.full.losses.lrr", -5, ["variants.full.losses.lrr: got -5.0, allowed: 0 or more"]),
-    (PARAMS, "degradation.light.first.jpeg", [0, 95], ["params.yaml: degradation.light.first: jpeg"]),
+    (PARAMS, "degradation.light.first.jpeg", [0, 95], ["params.yaml: degradation.light.first.jpeg: got [0, 95], allowed"]),
     (MINI, "data.crop", 97, ["configs/mini.yaml: data: crop: got 97, allowed: a multiple of scale 4"]),
     (MINI, "train.crop", 30, ["train.crop: got 30, allowed: a multiple of data.scale (4)"]),
     (MINI, "train.crop", 128, ["train.crop: got 128, allowed: at most data.crop (96)"]),
@@ -185,7 +187,7 @@ CASES = [
     (PARAMS, "variants.full.losses.lpisp", 1, ["variants.full.losses: ", "'lpisp'", "Allowed: dv3cd, gan, l1"]),
     (PARAMS, "sweep.variants", ["ful"], ["params.yaml: sweep.variants: unknown variant 'ful'; did you mean 'full'?"]),
     (PARAMS, "sweep.methods", ["bicubik"], ["params.yaml: sweep.methods: unknown method 'bicubik'; did you mean 'bicubic'?"]),
-    (PARAMS, "sweep.methods", ["bicubic", "bicubic"], ["sweep: methods: got ['bicubic', 'bicubic'], allowed: each of them once"]),
+    (PARAMS, "sweep.methods", ["bicubic", "bicubic"], ["sweep.methods: got ['bicubic', 'bicubic'], allowed: each of them once"]),
     (PARAMS, "methods.bicubic", {"kind": "bicubik"}, ["methods.bicubic.kind: ", "'bicubik'; did you mean 'bicubic'?"]),
     (PARAMS, "methods.bicubic", "bicubic", ["params.yaml: methods.bicubic: got 'bicubic', allowed: a mapping"]),
     (PARAMS, "methods.bicubic.path", "x.pth", ["methods.bicubic: path: got 'x.pth', but bicubic has no weights"]),
@@ -205,19 +207,19 @@ CASES = [
     (MINI, "infer.color", "adian", ["infer.color: ", "'adian'; did you mean 'adain'?"]),
     (MINI, "foundation.source", "web", ["foundation.source: ", "Allowed: folder, hub, shipped, train"]),
     (MINI, "ablations.lrr.variants", ["ful"], ["configs/mini.yaml: ablations.lrr.variants: unknown variant 'ful'; did you mean 'full'?"]),
-    (MINI, "ablations.lrr.seeds", [0, 0], ["configs/mini.yaml: ablations.lrr: seeds: got [0, 0], allowed: at least one, each of them once"]),
+    (MINI, "ablations.lrr.seeds", [0, 0], ["configs/mini.yaml: ablations.lrr.seeds: got [0, 0], allowed: at least one, each of them once"]),
     (MINI, "ablations.lrr.timesteps", [1000], ["ablations.lrr.timesteps[0]: got", "allowed: auto or a whole number 1..999"]),
     (MINI, "ablations.lrr.table", 3, ["ablations.lrr.table: got 3. Allowed: 1, 2, 4, 5"]),
     (MINI, "ablations.a/b", {"title": "x", "variants": ["full"], "timesteps": [1], "seeds": [0]}, ["ablations: got the name 'a/b'"]),
-    (PARAMS, "sweep.variants", ["full", "full"], ["sweep: variants: got ['full', 'full'], allowed: at least one, each of them once"]),
+    (PARAMS, "sweep.variants", ["full", "full"], ["sweep.variants: got ['full', 'full'], allowed: at least one, each of them once"]),
     # timesteps
     *[
         (PARAMS, "sweep.timesteps", [t], ["sweep.timesteps[0]: got", "allowed: auto or a whole number 1..999"])
         for t in (0, 1000, -1, 2.5, "atuo", True, None)
     ],
-    (PARAMS, "sweep.timesteps", [], ["params.yaml: sweep: timesteps: got [], allowed: at least one"]),
-    (PARAMS, "sweep.timesteps", [1, 1], ["sweep: timesteps: got [1, 1]", "each of them once"]),
-    (PARAMS, "sweep.seeds", [0, 0], ["sweep: seeds: got [0, 0]", "each of them once"]),
+    (PARAMS, "sweep.timesteps", [], ["params.yaml: sweep.timesteps: got [], allowed: at least one"]),
+    (PARAMS, "sweep.timesteps", [1, 1], ["sweep.timesteps: got [1, 1]", "each of them once"]),
+    (PARAMS, "sweep.seeds", [0, 0], ["sweep.seeds: got [0, 0]", "each of them once"]),
     (PARAMS, "sweep.seeds", [-1], ["sweep.seeds[0]: got -1, allowed: 0 or more"]),
     (PARAMS, "sweep.seeds", 3, ["sweep.seeds: got 3, allowed: a list (a whole number 0 or more)"]),
     # contradictions
@@ -248,8 +250,32 @@ def test_every_mistake_is_one_clear_line(root, file, key, value, parts):
     message = refused(root)
     for part in parts:
         assert part in message
-    if key != "foundation.source":  # unset roots are a list
+    if key not in ("foundation.source", "variants"):  # unset roots, and the runs without them
         assert "\n" not in message
+
+
+def test_every_fault_of_both_files_is_said_at_once_with_its_line(root):
+    """Also between sections, as far as these are right by themselves."""
+    change(root, PARAMS, "sweep.variants", ["ful"])
+    change(root, MINI, "train.stepz", 3)
+    change(root, MINI, "train.lr", REMOVED)
+    change(root, MINI, "timestep.batch", 0)
+    change(root, MINI, "data.degradation", "lihgt")
+    with pytest.raises(ConfigError) as error:
+        config.load(root)
+    said = str(error.value).splitlines()
+    assert len(said) == 5
+    for file, path, text in (
+        (PARAMS, "sweep.variants", "unknown variant 'ful'"),
+        (MINI, "train", "unknown key 'stepz'"),
+        (MINI, "train.lr", "missing"),
+        (MINI, "timestep.batch", "got 0, allowed: 1 or more"),
+        (MINI, "data.degradation", "unknown degradation preset"),
+    ):
+        (line,) = [one for one in said if f": {path}: {text}" in one]
+        number = int(re.match(rf"{file}, line (\d+): ", line)[1])
+        key = path.split(".")[-1 if text != "missing" else 0]  # what is missing has its section's
+        assert (root / file).read_text().splitlines()[number - 1].strip().startswith(f"{key}:")
 
 
 def test_a_key_in_the_wrong_file_is_sent_home(root):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from omgsr.baselines import safe_pickle
 from omgsr.baselines.published_layouts import ALPHA, LAYOUTS, Layout, Part
 from omgsr.core import files
 from omgsr.core.fingerprint import sha256
+from omgsr.core.settings import section
 from omgsr.method import adapter_files
 
 CARD, BASE = "method.json", "base.safetensors"
@@ -35,7 +36,7 @@ class ConversionError(ValueError):
     """A published file that is not what it should be; the message names it and says why."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class Card:
     """What a converted folder is: all that loading it needs to know."""
 

@@ -31,8 +31,8 @@ from omgsr.baselines import conversion
 from omgsr.baselines.conversion import BASE, CARD, Card, ConversionError
 from omgsr.baselines.published_layouts import PIX, SEM, UNET, VAE
 from omgsr.core import files
-from omgsr.core.build import ConfigError, build
 from omgsr.core.fingerprint import sha256
+from omgsr.core.settings import ConfigError, parse
 from omgsr.method import adapter_files, lora
 from omgsr.method.generator import Generator
 from omgsr.method.merging import merged
@@ -105,7 +105,7 @@ def read_card(folder: Path) -> Card:
             f"{folder}: no {CARD}; `omgsr convert FILE -o DIR` makes the folder of a published file"
         )
     try:
-        card = build(Card, files.read_json(folder / CARD), f"{folder / CARD}:")
+        card = parse(Card, files.read_json(folder / CARD), f"{folder / CARD}")
     except ConfigError as error:
         raise ConversionError(f"{error}; convert the published file again") from error
     for name, digest in card.weights.items():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from omgsr.baselines.known import KNOWN
-from omgsr.sections import Count, Whole
+from omgsr.core.settings import Count, Whole, section
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class MethodOptions:
     """How a method is run; null is its own default, and known.KNOWN has which takes what."""
 
@@ -40,7 +39,7 @@ class MethodOptions:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class Method:
     """A method beside OMGSR, restored and scored like a run."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from omgsr.core.build import ConfigError
+from omgsr.core.settings import ConfigError
 
 
 def read_yaml(path: Path, name: str) -> dict[str, Any]:
@@ -29,3 +29,16 @@ def read_yaml(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{name}: got {type(value).__name__}, allowed: a mapping (key: value)")
     return value
+
+
+def line_of(path: Path, keys: tuple[str | int, ...]) -> int | None:
+    """The line of a YAML file that `keys` lead to, or of the deepest of them that is there."""
+    node, line = YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8")), None
+    for key in keys:
+        try:
+            row, _ = node.lc.item(key) if isinstance(key, int) else node.lc.key(key)
+            node = node[key]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+        line = row + 1
+    return line

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from omgsr.core.build import OneOf, Range
+from pydantic import Field, model_validator
+
+from omgsr.core.settings import Count, Whole, one_of, section
 from omgsr.data.photographs import PHOTOGRAPHS
 
-Count = Annotated[int, Range(1)]
-PhotographName = Annotated[str, OneOf("photograph", lambda: PHOTOGRAPHS)]
+PhotographName = Annotated[str, one_of("photograph", lambda: PHOTOGRAPHS)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class Folder:
     """A folder or a list of images on this machine; a plain text in the YAML stands for its path.
 
@@ -37,19 +37,20 @@ class Folder:
     obtain: str = ""
     """Where the data can be had; shown while the path is null."""
 
+    @model_validator(mode="before")
     @classmethod
-    def from_text(cls, text: str) -> Folder:
-        """A folder that is given by its path alone."""
-        return cls(path=text)
+    def _from_text(cls, value: Any) -> Any:
+        """A folder may be given by its path alone."""
+        return {"path": value} if isinstance(value, str) else value
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class Images:
     """Where the images of one set come from; the parts are added up."""
 
     photographs: tuple[PhotographName, ...] = ()
     """Names out of omgsr/data/photographs.py."""
-    dead_leaves: Annotated[int, Range(0)] = 0
+    dead_leaves: Whole = 0
     """Number of generated dead-leaves images."""
     folders: tuple[Folder, ...] = ()
     """Folders of image files, searched at every depth, or lists of image files."""
@@ -76,7 +77,7 @@ class Images:
                 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class Data:
     """Training pairs."""
 
@@ -86,7 +87,7 @@ class Data:
     """HQ side of a training pair, pixels; a multiple of `scale`."""
     crops_per_image: Count
     """Pairs made from every HQ image."""
-    scale: Annotated[int, Range(1, 16)]
+    scale: Annotated[int, Field(ge=1, le=16)]
     """HQ side over LQ side, for training and benchmarks."""
     degradation: str
     """Name out of `degradation` in params.yaml."""
@@ -100,7 +101,7 @@ class Data:
         self.train.check_resize(self.crop)
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class Benchmark:
     """One test set: HQ images to degrade, or LQ images as they are."""
 

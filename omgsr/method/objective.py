@@ -14,8 +14,8 @@ from omgsr.method import distillation, lora, losses
 from omgsr.method.diffaugment import augment
 from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
+from omgsr.method.settings import ObjectiveSettings
 from omgsr.models.features import Features
-from omgsr.training.settings import Settings
 
 Terms = dict[str, Tensor]
 
@@ -31,7 +31,7 @@ class Objective:
     generator: Generator
     features: Features
     discriminator: Discriminator
-    settings: Settings
+    settings: ObjectiveSettings
     perceptual: Mapping[str, losses.Perceptual] = field(default_factory=dict)
     """The networks of the losses `lpips` and `ssim`."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from omgsr.core import files
-from omgsr.core.build import ConfigError, build
+from omgsr.core.settings import ConfigError, parse, section
 from omgsr.method import adapter_files, lora
 from omgsr.method.generator import Generator
 from omgsr.models import backbones
@@ -22,7 +22,7 @@ class RunError(ValueError):
     """A run folder that does not fit its card or its backbone."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class Card:
     """What inference has to know, written by training; nobody types it a second time."""
 
@@ -73,7 +73,7 @@ def read_card(folder: Path) -> Card:
     """The card of a run folder; unknown, missing and wrong fields are named."""
     path = folder / CARD
     try:
-        return build(Card, files.read_json(path), f"{path}:")
+        return parse(Card, files.read_json(path), f"{path}")
     except ConfigError as error:
         raise RunError(f"{error}; not a run card of this version, train again") from error
 

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from omgsr.core import files, seeding
 from omgsr.data.dead_leaves import dead_leaves
 from omgsr.models import catalogue, feature_weights, features, pretraining, prompt, weights
-from omgsr.sections import Foundation, FoundationTraining
+from omgsr.models.settings import Foundation, FoundationTraining
 
 Progress = Iterator[tuple[str, int, float]]
 _CONFIGS = ("scheduler/scheduler_config.json", "vae/config.json", "unet/config.json")

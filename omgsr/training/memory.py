@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import resource
 import sys
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from omgsr.method import lora
 from omgsr.method.generator import Generator
+from omgsr.method.settings import Precision
 from omgsr.models.features import Features
 
-Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-Name = Literal["adamw", "adamw8bit"]
+from omgsr.training.settings import Optimiser
 
 
 def build(
-    name: Name, parameters: list[nn.Parameter], lr: float, weight_decay: float
+    name: Optimiser, parameters: list[nn.Parameter], lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
     """AdamW (Sec. 4.1.1); `adamw8bit` keeps its moments in 8 bits, a quarter of the memory.
 

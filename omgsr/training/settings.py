@@ -1,22 +1,107 @@
-"""What a training run depends on beside its models and its data."""
+"""Settings of a training: section `train` of a profile, and what the trainer makes of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from omgsr.training.memory import Precision
-from omgsr.training.optimisers import Name
+from pydantic import Field
+
+from omgsr.core.settings import Count, Positive, Weight, Whole, section
+from omgsr.evaluation.settings import Metrics
+from omgsr.method.settings import ObjectiveSettings, Precision
+
+Optimiser = Literal["adamw", "adamw8bit"]
+
+
+@section
+class Validation:
+    """Scores on a part of the training set that is not trained on; never on a benchmark."""
+
+    images: Count
+    """HQ images held out, with all their pairs; spread evenly over the set."""
+    pairs: Count
+    """Pairs of these images that are restored each time."""
+    every: Count
+    """Steps between two validations; the last step is always one."""
+    metrics: Metrics
+    """PyIQA names."""
+
+
+@section
+class Train:
+    """Fine-tuning of the adapters and the discriminator."""
+
+    steps: Count
+    """Optimiser steps."""
+    batch: Count
+    """Pairs of one forward pass."""
+    accumulate: Count
+    """Forward passes of one optimiser step, shared between the processes."""
+    lr: Positive
+    """AdamW learning rate of both networks."""
+    lr_schedule: Literal["constant", "cosine"]
+    """`constant` as in the paper, or `cosine`: falls to zero at the last step."""
+    optimiser: Optimiser
+    """AdamW of torch, or with 8-bit moments of bitsandbytes."""
+    weight_decay: Weight
+    """AdamW weight decay."""
+    ema: Annotated[float, Field(gt=0, le=0.99999)] | None
+    """Decay of the averaged adapters, which are then the result; null keeps no average."""
+    clip_grad: Positive | None
+    """Largest gradient norm; null leaves gradients as they are."""
+    precision: Precision
+    """`bf16`: frozen weights and arithmetic; adapters and heads stay in fp32."""
+    gradient_checkpointing: bool
+    """Compute activations a second time instead of keeping them: less memory, more time."""
+    encoder_rank: Count
+    """LoRA rank in the VAE encoder."""
+    unet_rank: Count
+    """LoRA rank in the denoiser."""
+    latent: Literal["mode", "sample"]
+    """What stands for a latent: the mode of the VAE's posterior, or a sample of it."""
+    clamp: bool
+    """Limit the restored image to [-1, 1] before the losses, which ends gradients outside."""
+    real_label: Annotated[float, Field(gt=0, le=1)]
+    """Label of real images, in (0, 1]."""
+    diffaugment: bool
+    """Random colour, translation and cutout of what the discriminator sees."""
+    spectral_norm: bool
+    """Spectral normalisation of the heads' convolutions."""
+    head_gradient: Literal["own", "leftover"]
+    """`own`: Eq. 15 alone; `leftover`: that of Eq. 12 is left in the heads and added."""
+    crop: Count | None
+    """HQ side, pixels; null trains on whole pairs."""
+    validation: Validation | None
+    """Scores while training; null trains on all pairs without."""
+    final: str
+    """`last`, or a validation metric: the adapters of the step with its best value are kept."""
+    checkpoint_every: Count
+    """Steps between checkpoints."""
+    log_every: Count
+    """Steps between rows of history.csv."""
+    gradient_norms_every: Count | None
+    """Steps between gradient norms of every single loss; null measures none."""
+    preview_every: Count
+    """Steps between preview pictures."""
+    num_workers: Whole
+    """Processes that load pairs; 0 loads in the training process."""
+
+    def __post_init__(self) -> None:
+        metrics = self.validation.metrics if self.validation else ()
+        if self.final not in ("last", *metrics):
+            raise ValueError(
+                f"final: got {self.final!r}, allowed: last"
+                + "".join(f", {name}" for name in metrics)
+                + ("" if metrics else "; a metric needs `validation`")
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Losses, optimiser, precision and departures from the paper; `train` of a profile."""
+class Settings(ObjectiveSettings):
+    """Losses, optimiser, precision and departures from the paper: what the trainer goes by."""
 
-    losses: Mapping[str, float]
-    """Weight of every generator term (Eq. 13); `gan` also weighs Eq. 15."""
     steps: int
     """Optimiser steps."""
     batch: int
@@ -27,7 +112,7 @@ class Settings:
     """AdamW learning rate of every part."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """Whether lr stays, or falls along half a cosine to zero at the last step."""
-    optimiser: Name = "adamw"
+    optimiser: Optimiser = "adamw"
     """AdamW with 32-bit or 8-bit moments."""
     weight_decay: float
     """AdamW weight decay."""
@@ -35,20 +120,10 @@ class Settings:
     """Decay of the adapters' moving average, or None."""
     clip_grad: float | None
     """Largest gradient norm of each part, or None."""
-    precision: Precision = "fp32"
-    """Arithmetic of the networks, and what frozen weights are kept in."""
     gradient_checkpointing: bool = False
     """Whether activations are computed a second time instead of kept."""
-    clamp: bool = False
-    """Whether x_sr is limited to [-1, 1] before the losses."""
-    real_label: float
-    """Soft label of real images (Eqs. 12 and 14)."""
-    diffaugment: bool = False
-    """Whether the discriminator sees augmented images."""
     spectral_norm: bool = False
     """Whether the heads' convolutions are spectrally normalised."""
-    head_gradient: Literal["own", "leftover"] = "own"
-    """The heads' gradient: of Eq. 15 alone, or with that of Eq. 12 left in it."""
     gradient_norms_every: int | None = None
     """Steps between gradient norms of the single terms, or None."""
     seed: int

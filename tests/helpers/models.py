@@ -25,8 +25,8 @@ from omgsr.method.perceptual import Ssim
 from omgsr.models import backbones, features, foundation
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.features import Features
-from omgsr.sections import Features as FeaturesSection
-from omgsr.sections import Foundation
+from omgsr.models.settings import Features as FeaturesSection
+from omgsr.models.settings import Foundation
 from omgsr.training.trainer import Settings, Trainer
 
 WEIGHTS = {"lrr": 5.0, "gan": 0.5, "dv3cd": 5.0, "l1": 0.5}

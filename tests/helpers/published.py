@@ -17,7 +17,7 @@ from peft import LoraConfig
 from torch import nn
 
 from omgsr.models import foundation
-from omgsr.sections import Features
+from omgsr.models.settings import Features
 from tests.helpers import hub, models
 
 BLOCKS = ("encoder", "decoder", "others")

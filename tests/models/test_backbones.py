@@ -15,7 +15,7 @@ from omgsr.method import losses
 from omgsr.method.generator import Generator
 from omgsr.models import backbones, foundation, prompt
 from omgsr.models.backbones.base import Backbone
-from omgsr.sections import Features
+from omgsr.models.settings import Features
 from tests.helpers import hub, models
 
 PREDICTIONS = {"sd15": "epsilon", "sd21-base": "epsilon", "sd21-768": "v_prediction"}

@@ -19,7 +19,7 @@ from omgsr.data.dead_leaves import dead_leaves
 from omgsr.inference import benchmarks
 from omgsr.method.generator import Generator
 from omgsr.models import backbones, features, foundation, pretraining, prompt
-from omgsr.sections import Features, FoundationTraining
+from omgsr.models.settings import Features, FoundationTraining
 from stages import foundation as stage
 from tests.helpers import hub, models
 

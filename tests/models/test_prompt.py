@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from omgsr.core import files
 from omgsr.models import foundation, prompt
-from omgsr.sections import Features
+from omgsr.models.settings import Features
 from tests.helpers import hub, models
 
 

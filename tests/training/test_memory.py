@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from omgsr.method import lora
+from omgsr.method.settings import Precision
 from omgsr.training import memory
 from omgsr.training.trainer import Trainer
 from tests.helpers import models
@@ -17,7 +18,7 @@ from tests.helpers import models
 CPU = torch.device("cpu")
 
 
-def placed(tiny: Path, precision: memory.Precision, checkpointing: bool = False) -> Trainer:
+def placed(tiny: Path, precision: Precision, checkpointing: bool = False) -> Trainer:
     generator, features = models.generator(tiny, trained=0.1), models.feature_network(tiny)
     memory.place(generator, features, CPU, precision, checkpointing)
     changes = {"precision": precision, "gradient_checkpointing": checkpointing}

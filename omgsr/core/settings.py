@@ -1,0 +1,114 @@
+"""Settings that check themselves: frozen pydantic dataclasses, read in strict JSON terms.
+
+A class with `@section` is a part of a configuration or of a card: no key but its fields, ranges in
+`Field`, contradictions between its fields as a ValueError of `__post_init__`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
+
+import pydantic
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+
+from omgsr.core import refusals
+from omgsr.core.refusals import Fault
+
+T = TypeVar("T")
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
+_LISTED = 40  # longer lists of allowed names are cut to the nearest ones
+
+
+class ConfigError(ValueError):
+    """What cannot be used: a line a fault with the file, the key, what was got and is allowed."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
+def section(cls: type[T]) -> type[T]:
+    """A frozen dataclass whose values are checked whenever one is made."""
+    checked = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=_CONFIG)
+    return cast(type[T], checked)
+
+
+def one_of(kind: str, names: Callable[[], Collection[str]]) -> AfterValidator:
+    """Accepts a name of a set that is known only at run time; `kind` says of what."""
+
+    def check(value: str) -> str:
+        if value not in (allowed := names()):
+            raise ValueError(unknown(f"unknown {kind}", value, allowed))
+        return value
+
+    return AfterValidator(check)
+
+
+def once(values: tuple[T, ...]) -> tuple[T, ...]:
+    """Refuses a value that comes twice."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"got {list(values)}, allowed: each of them once")
+    return values
+
+
+def some(values: tuple[T, ...]) -> tuple[T, ...]:
+    """Refuses an empty tuple, and a value that comes twice."""
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"got {list(values)}, allowed: at least one, each of them once")
+    return values
+
+
+def unknown(what: str, got: object, allowed: Collection[str]) -> str:
+    """`what` 'got'; did you mean 'x'? Allowed: x, y."""
+    near = difflib.get_close_matches(str(got), allowed, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    names = sorted(allowed)
+    if len(names) > _LISTED:
+        names = difflib.get_close_matches(str(got), names, n=_LISTED // 2, cutoff=0.3)
+        hint += f" {len(allowed)} names, the nearest of which are listed."
+    return f"{what} {got!r}{hint} Allowed: {', '.join(names) or '(none)'}"
+
+
+def read(cls: Any, value: object) -> tuple[Any, list[Fault]]:
+    """(a `cls` made of plain `value`, no fault), or (None, every fault of it).
+
+    Strict JSON: `steps: true` is no number, a list is a tuple, a whole number may be a float's.
+    """
+    faults = list(_odd_keys(value, ()))
+    if faults:
+        return None, faults
+    adapter: TypeAdapter[Any] = TypeAdapter(cls)
+    try:
+        return adapter.validate_json(json.dumps(value, default=str), strict=True), []
+    except pydantic.ValidationError as error:
+        schema = adapter.json_schema()
+        return None, [refusals.fault(one, schema, unknown) for one in error.errors()]
+
+
+def parse(cls: type[T], value: object, where: str) -> T:
+    """A `cls` of plain `value`; a ConfigError names every fault of the file or thing `where`."""
+    made, faults = read(cls, value)
+    if faults:
+        raise ConfigError("\n".join(refusals.line(where, fault) for fault in faults))
+    return cast(T, made)
+
+
+def _odd_keys(value: object, path: tuple[str | int, ...]) -> list[Fault]:
+    """Keys that are no text, which JSON would make text of."""
+    pairs: Collection[tuple[Any, object]] = ()
+    if isinstance(value, Mapping):
+        pairs = value.items()
+    elif isinstance(value, list | tuple):
+        pairs = list(enumerate(value))
+    found = []
+    for key, inner in pairs:
+        if isinstance(value, Mapping) and not isinstance(key, str):
+            found.append((path, f"the key {key!r} must be text; put it in quotes"))
+        else:
+            found += _odd_keys(inner, (*path, key))
+    return found

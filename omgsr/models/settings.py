@@ -1,0 +1,76 @@
+"""Settings of the pre-trained models: section `foundation` of a profile."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from omgsr.core.settings import Count, Positive, Whole, section
+
+
+@section
+class Features:
+    """The frozen ConvNeXt of Dv3CD and the discriminator (Eqs. 8 to 11)."""
+
+    name: str
+    """timm model name."""
+    path: str | None
+    """Weights on this machine; null takes those of the foundation folder or of timm."""
+
+
+@section
+class FoundationTraining:
+    """How a small foundation model is trained from scratch."""
+
+    image_size: Count
+    """Side of the crops, pixels."""
+    dead_leaves: Whole
+    """Generated images beside the packaged photographs of data.train."""
+    vae_steps: Count
+    """Optimiser steps of the autoencoder."""
+    unet_steps: Count
+    """Optimiser steps of the denoiser."""
+    feature_steps: Count
+    """Optimiser steps of the feature network."""
+    vae_batch: Count
+    """Crops a step, autoencoder."""
+    unet_batch: Count
+    """Crops a step, denoiser."""
+    feature_batch: Count
+    """Crops a step, feature network."""
+    vae_lr: Positive
+    """AdamW learning rate, autoencoder."""
+    unet_lr: Positive
+    """AdamW learning rate, denoiser."""
+    feature_lr: Positive
+    """AdamW learning rate, feature network."""
+
+
+@section
+class Foundation:
+    """The pre-trained latent diffusion model."""
+
+    backbone: Literal["mini", "sd15", "sd21-base", "sd21-768", "sd"]
+    """Name of the model (models/catalogue.py); `sd` is any other of its classes, unchecked."""
+    source: Literal["shipped", "train", "folder", "hub"]
+    """In the package, trained here, a local folder, or a hub id at a pinned revision."""
+    path: str | None
+    """Folder (`folder`) or hub id (`hub`); null otherwise."""
+    revision: str | None
+    """Commit of the hub id; null otherwise."""
+    prompt: str
+    """The one prompt of training and inference."""
+    timestep_origin: Literal[0, 1]
+    """Number of the schedule's first timestep: 1 as in the paper (alpha_bar_t is the product up to
+    beta_t, Sec. 3.1), 0 as in diffusers and the official code."""
+    features: Features
+    """The feature network."""
+    training: FoundationTraining | None
+    """Needed by `source: train`."""
+    obtain: str = ""
+    """Where the model can be had; shown while the path is null."""
+
+    def __post_init__(self) -> None:
+        if self.source == "train" and self.training is None:
+            raise ValueError("training: null, but `source: train` needs it")
+        if self.source == "hub" and self.path is not None and self.revision is None:
+            raise ValueError("revision: null, but `source: hub` needs the commit to pin")
