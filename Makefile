@@ -45,7 +45,7 @@ ui: $(READY) ## serve the MLflow store and print the links to its charts (PORT=5
 	@$(BIN)/python -m stages.tracking.ui $(PORT)
 
 clean: ## remove results and caches; the next repro takes them back from DVC's cache
-	rm -rf data digests foundation runs work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data foundation runs work .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find omgsr stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(READY) ## create .venv from the exact pins (PYTHON=... picks the interpreter)
