@@ -37,15 +37,17 @@ test: $(READY) ## run the tests (minutes)
 test-all: test ## run the slow tests too: whole pipelines, killed and resumed
 	@$(BIN)/python -m pytest -m slow
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, and which room may import which
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 ui: $(READY) ## serve the MLflow store and print the links to its charts (PORT=5000)
 	@$(BIN)/python -m stages.tracking.ui $(PORT)
 
 clean: ## remove results and caches; the next repro takes them back from DVC's cache
-	rm -rf data digests foundation runs work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data foundation runs work .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.import_linter_cache
 	find omgsr stages tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(READY) ## create .venv from the exact pins (PYTHON=... picks the interpreter)

@@ -11,98 +11,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from ruamel.yaml import YAML
-
-from stages.imports import EXEMPT, modules
 
 ROOT = Path(__file__).resolve().parents[2]
-
-STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-
-
-CODE = str(STAGES["digests"]["cmd"]).split()[3:]
-
-
-def called(stage: str) -> str:
-    """The file that a stage of dvc.yaml runs: `sh stages/run.sh infer ...` => infer."""
-    return str(STAGES[stage]["cmd"]).split()[2]
-
-
-@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"digests", "record"}))
-def test_a_stage_depends_on_its_code(stage: str) -> None:
-    code = [d for d in STAGES[stage]["deps"] if d.startswith(("digests", "stages", "omgsr/"))]
-    assert [d for d in code if d != "omgsr/assets"] == [f"digests/{called(stage)}.txt"]
-    assert called(stage) in CODE
-
-
-def digests(folder: Path, *stages: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "stages.digests", *(stages or CODE)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
-
-
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    """A copy of the code with its digests."""
-    without = shutil.ignore_patterns("assets", "__pycache__")
-    for name in ("omgsr", "stages"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=without)
-    done = digests(tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    return tmp_path
-
-
-def test_a_changed_module_changes_the_stages_that_use_it(sources: Path) -> None:
-    before = {path.name: path.read_text() for path in (sources / "digests").iterdir()}
-    assert set(before) == {f"{stage}.txt" for stage in CODE}
-    with (sources / "omgsr/method/losses.py").open("a") as file:
-        file.write("\n")
-    done = digests(sources)
-    changed = [n for n, text in before.items() if (sources / "digests" / n).read_text() != text]
-    assert changed == ["train.txt"]
-    assert done.stderr == "train runs again: omgsr/method/losses.py\n"
-
-
-def test_checks_of_the_configuration_change_no_stage(sources: Path) -> None:
-    for name in EXEMPT:
-        with (sources / name).open("a") as file:
-            file.write("\n")
-    assert digests(sources).stderr == ""
-
-
-def test_a_stage_that_is_gone_leaves_no_digest(sources: Path) -> None:
-    digests(sources, "train")
-    assert [path.name for path in (sources / "digests").iterdir()] == ["train.txt"]
-
-
-def test_a_stage_that_is_not_there_is_named(sources: Path) -> None:
-    done = digests(sources, "trian")
-    assert done.returncode == 1
-    assert done.stderr.startswith("digests: stages/trian.py: there is no such stage")
-
-
-def test_imports_are_followed_wherever_they_stand(tmp_path: Path) -> None:
-    files = {
-        "stages/train.py": "from omgsr import a\ndef f():\n    import omgsr.sub.c\n",
-        "omgsr/__init__.py": '"""Only words."""\n',
-        "omgsr/a.py": "from .b import x\nimport torch\n",
-        "omgsr/b.py": "x = 1\n",
-        "omgsr/unused.py": "",
-        "omgsr/config.py": "from omgsr import unused\n",
-        "omgsr/sub/__init__.py": "from omgsr.sub.d import y\n",
-        "omgsr/sub/c.py": "from ..config import load\n",
-        "omgsr/sub/d.py": "y = 1\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert modules("train", tmp_path) == [
-        "omgsr/a.py", "omgsr/b.py", "omgsr/sub/__init__.py", "omgsr/sub/c.py", "omgsr/sub/d.py",
-        "stages/train.py",
-    ]  # fmt: skip
-
-
-def test_exempt_files_exist() -> None:
-    assert [name for name in EXEMPT if not (ROOT / name).is_file()] == []
 
 
 def imported(file: Path) -> set[str]:
@@ -112,13 +22,13 @@ def imported(file: Path) -> set[str]:
     return {name.partition(".")[0] for name in plain | named}
 
 
-TRACKING = {"live", "registry", "served", "store", "tracking"}
+TRACKING = {"live", "recording", "registry", "served", "store"}
 
 
 def test_only_tracking_knows_mlflow_and_nothing_imports_dvc() -> None:
-    files = [*(ROOT / "omgsr").rglob("*.py"), *(ROOT / "stages").glob("*.py")]
+    files = [*(ROOT / "omgsr").rglob("*.py"), *(ROOT / "stages").rglob("*.py")]
     users = {f.relative_to(ROOT).as_posix() for f in files if imported(f) & {"mlflow", "dvc"}}
-    assert users == {f"stages/{name}.py" for name in TRACKING}
+    assert users == {f"stages/tracking/{name}.py" for name in TRACKING}
 
 
 def pins() -> dict[str, str]:
