@@ -1,21 +1,26 @@
 """The `omgsr` command: each of its commands is a module of omgsr/commands."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from importlib import import_module
 
-from omgsr.commands import check, composite, convert, data, doctor, upscale
-
-COMMANDS: tuple[Any, ...] = (check, composite, convert, data, doctor, upscale)
+COMMANDS = {
+    "check": "check params.yaml and configs/<profile>.yaml as a whole",
+    "composite": "composite scores (Eqs. 20-23) of a CSV of scores",
+    "convert": "make PEFT folders of OSEDiff's or PiSA-SR's published file",
+    "data": "check the images of the training set and every benchmark",
+    "doctor": "what is installed and present for a profile, and how to get the rest",
+    "upscale": "restore images with a trained run, released adapters or another method",
+}
+"""Module and its line of help: a module is imported when its command is asked for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; a mistake is one clear message on stderr and exit code 1."""
-    given = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = _parser(words[:1]).parse_args(words)
     # PEFT imports it, and it warns of a 4-bit kernel that nothing here uses.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
@@ -25,20 +30,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(asked: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of those that are asked for."""
     parser = argparse.ArgumentParser(
         prog="omgsr", description="One-step real-world image super-resolution at a mid-timestep."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
+    for name, line in COMMANDS.items():
         one = commands.add_parser(
-            command.NAME,
-            help=command.HELP,
-            description=command.DESCRIPTION,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            name, help=line, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        command.arguments(one)
-        one.set_defaults(run=command.run)
+        if name in asked:
+            module = import_module(f"omgsr.commands.{name}")
+            one.description = module.DESCRIPTION
+            module.arguments(one)
+            one.set_defaults(run=module.run)
     return parser
 
 

@@ -1,1 +1,4 @@
-"""The commands of `omgsr`, one module each: NAME, HELP, `arguments` and `run`."""
+"""The commands of `omgsr`, one module each: DESCRIPTION, `arguments` and `run`, which imports.
+
+What a command needs is imported when it runs, so that help answers at once.
+"""

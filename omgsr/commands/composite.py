@@ -1,12 +1,9 @@
 """`omgsr composite`: composite scores of any CSV of scores (Eqs. 20-23)."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any
 
-NAME, HELP = "composite", "composite scores (Eqs. 20-23) of a CSV of scores"
 DESCRIPTION = """\
 Normalises every metric over the runs of each benchmark (best 1, worst 0), takes the mean over the
 metrics and then over the benchmarks, as the paper's Table 5 does:

@@ -1,11 +1,8 @@
 """`omgsr convert`: the published pickles of OSEDiff and PiSA-SR as PEFT folders."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
-NAME, HELP = "convert", "make PEFT folders of OSEDiff's or PiSA-SR's published file"
 DESCRIPTION = """\
 Reads osediff.pkl or pisa_sr.pkl once, without running anything that is in it, and writes its
 adapters as PEFT folders of safetensors with a card:

@@ -1,14 +1,9 @@
 """`omgsr doctor`: what is here, what is missing, and how to get it."""
 
-from __future__ import annotations
-
 import argparse
 import textwrap
 from pathlib import Path
 
-from omgsr import config
-
-NAME, HELP = "doctor", "what is installed and present for a profile, and how to get the rest"
 DESCRIPTION = """\
 Looks at this machine, the packages, the pre-trained models, the data and the metrics of a profile,
 without any network, and says of everything that is missing which command gets it, from where, and
@@ -26,12 +21,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Prints every finding; 1 if something is missing."""
-    from omgsr.commands import checkup
+    from omgsr import config
+    from omgsr.commands import doctor_findings
 
     root = Path(given.folder)
     settings = config.load(root, given.profile, ready=False)
     missing = 0
-    for one in checkup.everything(settings, root):
+    for one in doctor_findings.everything(settings, root):
         first = f"{one.status:8} {one.part:9} {one.what:34} "
         # Addresses and commands are never broken: they are to be copied.
         print(

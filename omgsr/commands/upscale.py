@@ -1,7 +1,5 @@
 """`omgsr upscale`: images restored by a trained run, released adapters or another method."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time
@@ -9,9 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# What needs torch is imported when the command runs, so that `omgsr --help` answers at once.
-
-NAME, HELP = "upscale", "restore images with a trained run, released adapters or another method"
 DESCRIPTION = """\
 Restores images and writes them, as PNG unless --format says otherwise.
 
@@ -136,11 +131,11 @@ def _restore(todo: Mapping[Path, Path], given: argparse.Namespace, where: Any) -
     """Writes the results and the record, with a bar => why images could not be restored."""
     from tqdm import tqdm
 
-    from omgsr.commands import _methods
+    from omgsr.commands import upscale_methods
     from omgsr.inference import streaming
     from omgsr.inference.pictures.journal import Journal
 
-    method, about = _methods.load(given, where)
+    method, about = upscale_methods.load(given, where)
     factor = given.scale or about["scale"]
     size = streaming.longest(given.longest_side) if given.longest_side else streaming.scaled(factor)
     stream = streaming.Flow(method, size, given.batch, given.quality)

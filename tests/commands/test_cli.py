@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from omgsr.cli import main
+from omgsr import cli
+from omgsr.cli import COMMANDS, main
 
 
 def test_check_lists_what_repro_makes(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,3 +41,30 @@ def test_help_teaches() -> None:
     command = [sys.executable, "-c", "from omgsr.cli import main; main()", "check", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "dvc repro" in done.stdout
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS if name != "check")])
+def test_help_waits_for_no_library(words: list[str]) -> None:
+    """Of all commands, and of one of them: argparse alone is loaded, nothing that computes."""
+    code = f"""
+import sys
+from omgsr.cli import main
+try:
+    main({[*words, "--help"]})
+except SystemExit as end:
+    assert end.code == 0
+slow = {{"torch", "numpy", "pandas", "pydantic", "tqdm", "PIL", "cv2", "diffusers", "ruamel"}}
+assert not slow & sys.modules.keys(), slow & sys.modules.keys()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage: omgsr" in done.stdout
+    for name, line in COMMANDS.items() if not words else ():
+        assert name in done.stdout
+        assert line.split()[0] in done.stdout
+
+
+def test_every_command_is_listed() -> None:
+    package = Path(cli.__file__).parent / "commands"
+    found = {p.stem for p in package.glob("*.py") if "def arguments(" in p.read_text()}
+    assert found == COMMANDS.keys()
