@@ -1,7 +1,5 @@
 """Images between files, uint8 arrays (H, W, 3) and tensors (3, H, W) in [-1, 1]."""
 
-from __future__ import annotations
-
 import io
 import os
 from pathlib import Path

@@ -5,8 +5,6 @@ none; an image that was resized, cropped or compressed anew counts as another on
 means is in omgsr/data/audit_report.py.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field

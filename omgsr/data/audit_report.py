@@ -1,7 +1,5 @@
 """What is wrong with the images of a configuration, from what omgsr/data/audit.py has found out."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

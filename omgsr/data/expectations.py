@@ -1,7 +1,5 @@
 """What the images of a set must be: as many, as large and as new as the configuration expects."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 

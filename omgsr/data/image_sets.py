@@ -1,7 +1,5 @@
 """Where the images of a set come from: packaged photographs, generated images, folders."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 The bytes of a pair depend on the seed, its name, the preset and the HQ image; on nothing else.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """A trained run on disk: two PEFT folders and the run card that says how to use them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

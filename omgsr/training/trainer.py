@@ -4,8 +4,6 @@ That is the discriminator's heads (Eq. 15), a regulariser in distillation, or no
 want it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext

@@ -5,8 +5,6 @@ multiples of 4 pixels. Random weights suffice wherever a test asks how the parts
 not how good the pictures are.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The one-step generator against its equations written out, and its targets."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Miniatures of SD1.5, SD2.1-base and SD2.1-768 in the hub's layout, behind the one interface."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The foundation folder from each of its sources: shipped, trained, a local folder, the hub."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

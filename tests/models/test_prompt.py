@@ -1,7 +1,5 @@
 """The prompt's embedding: by CLIP, once, and never while training."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

@@ -3,8 +3,6 @@
 python -m pytest -m slow tests/training/test_mini.py
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2
