@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from omgsr.config import Folder
 from omgsr.core import images
+from omgsr.data.settings import Folder
 
 
 class SourceError(ValueError):

@@ -18,11 +18,11 @@ from omgsr.data.datasets import Batch, Pairs, batches
 from omgsr.method import losses
 from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
-from omgsr.method.objective import Objective
 from omgsr.models.features import Features
 from omgsr.training import optimisers
+from omgsr.training.objective import Objective
 from omgsr.training.processes import Processes
-from omgsr.training.settings import Settings as Settings
+from omgsr.training.settings import Settings
 
 
 class NonFiniteLoss(RuntimeError):
