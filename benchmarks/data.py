@@ -60,12 +60,13 @@ def pipeline(folder: Path, work: Path, count: int) -> dict[str, float]:
     """Seconds and peak memory of listing, checking and degrading `count` images."""
     given, peaks = settings(folder, count), Peaks()
     start = time.perf_counter()
-    rows = dict(image_sets.manifests(given, work, folder))["train"]
+    data, sets = given.data, given.benchmarks
+    rows = dict(image_sets.manifests(data, sets, given.seed, work, folder))["train"]
     listed = time.perf_counter()
-    for _ in audit.look(audit.parts(given, folder), deep=False):
+    for _ in audit.look(audit.parts(data, sets, folder), deep=False):
         pass
     checked, before = time.perf_counter(), Peaks.of("self")
-    plan = pairs.plans(given, "pairs")["train"]
+    plan = pairs.plans(data, sets, given.degradation, given.seed, "pairs")["train"]
     assert plan is not None
     jobs = [(plan, row) for row in rows]
     pairs.fingerprint(jobs)

@@ -38,7 +38,8 @@ from omgsr.inference.restore import OneStep
 from omgsr.inference.tiling import starts
 from omgsr.method import run_card
 from omgsr.method.generator import Generator
-from omgsr.models import backbones, foundation
+from omgsr.models import foundation
+from omgsr.models.backbones import from_folder
 
 NAMES = ("coffee", "rocket")
 DB, SEAM, GIB = 45.0, 1.02, 4.0
@@ -75,7 +76,7 @@ def generator(model: Path | None, folder: Path | None) -> Generator:
         return benchmarks.merge(run_card.load(model, folder or Path("foundation"))[0])
     with tempfile.TemporaryDirectory() as made:
         foundation.ship(Path(made), config.load(profile="mini").foundation)
-        return Generator(backbones.load(Path(made)), TIMESTEP).requires_grad_(False)
+        return Generator(from_folder.load(Path(made)), TIMESTEP).requires_grad_(False)
 
 
 def photograph(name: str, side: int) -> np.ndarray:
@@ -178,9 +179,7 @@ def footprints(given: argparse.Namespace) -> None:
         said = memory_budget.bytes_per_pixel(make().config, torch.float32)
         peaks = [_alone(footprint, make, side) for side in sides]
         slope = (peaks[1] - peaks[0]) / (sides[1] ** 2 - sides[0] ** 2)
-        print(
-            f"{name}: {slope:.0f} bytes a pixel in fp32, memory_budget.py counts {said}"
-        )
+        print(f"{name}: {slope:.0f} bytes a pixel in fp32, memory_budget.py counts {said}")
 
 
 def footprint(make: Callable[[], Any], side: int) -> int:

@@ -31,7 +31,8 @@ from omgsr.inference.benchmarks import merge
 from omgsr.inference.precision import Precision
 from omgsr.inference.restore import OneStep
 from omgsr.method.generator import Generator
-from omgsr.models import backbones, foundation
+from omgsr.models import foundation
+from omgsr.models.backbones import from_folder
 
 BAR = 2.0
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
@@ -112,7 +113,7 @@ def write(root: Path, count: int, side: int) -> Jobs:
 
 def generator(root: Path) -> Generator:
     """The mini model with fresh adapters, which compute although they change nothing yet."""
-    made = Generator(backbones.load(root / "foundation"), 162)
+    made = Generator(from_folder.load(root / "foundation"), 162)
     made.add_adapters(16, 32, seed=0)
     return made.requires_grad_(False).eval()
 

@@ -19,7 +19,9 @@ def main() -> None:
     settings = config.load()
     # In a temporary experiment the working directory is a copy; folders are the workspace's.
     root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
-    for name, rows in image_sets.manifests(settings, OUT / "images", root):
+    for name, rows in image_sets.manifests(
+        settings.data, settings.benchmarks, settings.seed, OUT / "images", root
+    ):
         manifest.write(OUT / f"{name}.csv", rows)
         print(f"{name}: {len(rows)} images")
 

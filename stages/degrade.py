@@ -22,7 +22,9 @@ def main() -> None:
     """Makes every pair that is not there yet, then the manifests."""
     jobs: list[pairs.Job] = []
     made: dict[str, list[manifest.Row]] = {}
-    for name, plan in pairs.plans(config.load(), str(OUT)).items():
+    c = config.load()
+    plans = pairs.plans(c.data, c.benchmarks, c.degradation, c.seed, str(OUT))
+    for name, plan in plans.items():
         rows = manifest.read(SOURCE / f"{name}.csv")
         made[name] = [] if plan else rows
         jobs += [(plan, row) for row in rows if plan]

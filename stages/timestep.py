@@ -11,7 +11,7 @@ from omgsr import config
 from omgsr.core import devices, files
 from omgsr.data import manifest
 from omgsr.method import latent_moments, timestep
-from omgsr.models import backbones
+from omgsr.models.backbones import from_folder
 from omgsr.reporting import plot_style, timestep_figure
 
 OUT = Path("reports")
@@ -22,7 +22,7 @@ def main() -> None:
     settings = config.load()
     plan = settings.timestep
     rows = manifest.spread(manifest.read("data/pairs/train.csv"), plan.images)
-    backbone = backbones.load(Path("foundation")).to(devices.pick())
+    backbone = from_folder.load(Path("foundation")).to(devices.pick())
     snr = timestep.snr_array(backbone.schedule.snr())
     started = time.perf_counter()
     found = latent_moments.pair_moments(

@@ -26,12 +26,14 @@ from omgsr.data.manifest import Row
 from omgsr.evaluation import metrics
 from omgsr.method import perceptual, run_card
 from omgsr.method.generator import Generator
-from omgsr.models import backbones, features
+from omgsr.models import features
+from omgsr.models.backbones import from_folder
 from omgsr.training import memory, previews, validation
 from omgsr.training.checkpoint import CheckpointError
 from omgsr.training.processes import Processes
 from omgsr.training.session import Session, fingerprint
-from omgsr.training.trainer import NonFiniteLoss, Settings, Trainer, fit
+from omgsr.training.settings import Settings
+from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
 from stages.tracking import recording
 
 FOUNDATION = Path("foundation")
@@ -61,7 +63,7 @@ def card(settings: config.Config, run: config.Run, resolved: dict[str, Any]) -> 
 
 def trainer(settings: config.Config, about: dict[str, Any], processes: Processes) -> Trainer:
     """Fresh adapters and heads on the foundation, on this process' device."""
-    generator = Generator(backbones.load(FOUNDATION), about["t"], about["latent"])
+    generator = Generator(from_folder.load(FOUNDATION), about["t"], about["latent"])
     generator.add_adapters(about["encoder_rank"], about["unet_rank"], about["seed"])
     if about["losses"].get("vsd"):
         generator.add_regulariser(about["seed"])

@@ -36,7 +36,8 @@ from omgsr.core.settings import ConfigError, parse
 from omgsr.method import adapter_files, lora
 from omgsr.method.generator import Generator
 from omgsr.method.merging import merged
-from omgsr.models import backbones, prompt
+from omgsr.models import prompt
+from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Backbone, Latent
 
 
@@ -115,7 +116,7 @@ def read_card(folder: Path) -> Card:
 
 
 def _backbone(foundation: Path, text: str | None) -> Backbone:
-    backbone = backbones.load(foundation)
+    backbone = from_folder.load(foundation)
     if backbone.schedule.prediction != "epsilon":
         raise ConversionError(
             f"{foundation}: predicts {backbone.schedule.prediction}, but these adapters are made "

@@ -31,12 +31,12 @@ def run(given: argparse.Namespace) -> int:
 
     root = Path(given.folder).resolve()
     settings = config.load(root, given.profile, ready=False)
-    parts = audit.parts(settings, root)
+    parts = audit.parts(settings.data, settings.benchmarks, root)
     total = sum(len(part.files) for part in parts)
     # Shown where somebody looks at it; a log has the report alone.
     for _ in tqdm(audit.look(parts, given.deep), total=total, unit="image", disable=None):
         pass
-    wrong = audit_report.problems(settings, parts)
+    wrong = audit_report.problems(settings.data, settings.benchmarks, parts)
     unset = [line for line in settings.unset if line[0].startswith(("data.", "benchmarks."))]
     print("\n".join(data_report.report(parts, given.deep, unset, wrong)))
     if given.json:

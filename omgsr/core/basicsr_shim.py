@@ -6,8 +6,6 @@
 - They switch NumPy's division warnings off for the whole process: switched back on here.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 from collections.abc import Iterator

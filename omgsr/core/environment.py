@@ -1,7 +1,5 @@
 """What a result was computed with: versions and machine, for the record beside it."""
 
-from __future__ import annotations
-
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version

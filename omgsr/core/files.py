@@ -1,7 +1,5 @@
 """Files that are either complete or absent: a temporary name first, then a rename."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

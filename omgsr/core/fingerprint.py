@@ -1,7 +1,5 @@
 """What a result was made with: the sha256 of weights, and the code of rooms."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

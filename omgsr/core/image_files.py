@@ -1,7 +1,5 @@
 """Image files, opened: what is wrong with one is an ImageError that names it and what to do."""
 
-from __future__ import annotations
-
 import os
 import re
 import struct

@@ -1,7 +1,5 @@
 """What the numbers of an open image mean: deep grey, inks, and what has no defined white."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Images between files, uint8 arrays (H, W, 3) and tensors (3, H, W) in [-1, 1]."""
 
-from __future__ import annotations
-
 import io
 import os
 from pathlib import Path
@@ -12,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from omgsr.core import files, image_files, image_samples
-from omgsr.core.image_files import MAX_PIXELS as MAX_PIXELS
-from omgsr.core.image_files import ImageError as ImageError
+from omgsr.core.image_files import ImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -1,7 +1,5 @@
 """Code of others that would download runs without a network: it fails at once, naming the file."""
 
-from __future__ import annotations
-
 import socket
 import traceback
 from collections.abc import Iterator

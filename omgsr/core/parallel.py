@@ -1,7 +1,5 @@
 """A function over many items, in order, on all cores or on threads; few of them are under way."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import threading

@@ -1,7 +1,5 @@
 """Random generators that depend on a seed and names only, never on workers or order."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Folders to work in that DVC does not delete, and the move from there into place."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil

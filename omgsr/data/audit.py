@@ -5,20 +5,19 @@ none; an image that was resized, cropped or compressed anew counts as another on
 means is in omgsr/data/audit_report.py.
 """
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from omgsr.config import Config, Folder, Images
 from omgsr.core import images
+from omgsr.core.image_files import ImageError
 from omgsr.core.parallel import ordered_map, threaded_map
 from omgsr.data import expectations, image_sets, photographs
 from omgsr.data.image_lists import ListError
+from omgsr.data.settings import Benchmark, Data, Folder, Images
 
 Size = tuple[int, int]
 """Height and width, pixels."""
@@ -93,12 +92,12 @@ class Part:
                 self.copies.append((name, first))
 
 
-def parts(config: Config, root: Path) -> list[Part]:
+def parts(data: Data, benchmarks: Mapping[str, Benchmark], root: Path) -> list[Part]:
     """The images of every set, listed and counted but not opened; null paths are noted."""
-    found = [_part("train", "hq", config.data.train, config.data.crop, root)]
-    for name, one in config.benchmarks.items():
+    found = [_part("train", "hq", data.train, data.crop, root)]
+    for name, one in benchmarks.items():
         if one.lq is not None:
-            crop = one.crop and one.crop // config.data.scale
+            crop = one.crop and one.crop // data.scale
             found.append(_part(name, "lq", one.lq, crop, root))
         if one.hq is not None:
             found.append(_part(name, "hq", one.hq, one.crop, root))
@@ -124,7 +123,7 @@ def header(path: Path) -> Look:
     """Size from the file's header; damage after it is not seen."""
     try:
         return Look(images.read_size(path))
-    except images.ImageError as error:
+    except ImageError as error:
         return Look(None, str(error))
 
 
@@ -132,7 +131,7 @@ def decode(path: Path) -> Look:
     """Size and digest of the decoded pixels."""
     try:
         pixels = images.read_rgb(path)
-    except images.ImageError as error:
+    except ImageError as error:
         return Look(None, str(error))
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=16)
@@ -163,5 +162,5 @@ def _list(part: Part, folder: Folder, root: Path) -> None:
         part.files |= found
         part.sides |= dict.fromkeys(found, folder.side) if folder.side else {}
         expectations.require_expected(folder, found.values())
-    except (image_sets.SourceError, ListError, images.ImageError) as error:
+    except (expectations.SourceError, ListError, ImageError) as error:
         part.problems.append(str(error))

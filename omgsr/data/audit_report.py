@@ -1,26 +1,25 @@
 """What is wrong with the images of a configuration, from what omgsr/data/audit.py has found out."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from omgsr.config import Config
 from omgsr.data import image_sets
 from omgsr.data.audit import Part, Size
+from omgsr.data.expectations import SourceError
+from omgsr.data.settings import Data
 
 EDGES = (0, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 """Where the bins of the shorter side begin, pixels."""
 
 
-def problems(config: Config, found: list[Part]) -> list[str]:
-    """All that is wrong with parts that have been looked at, one line each."""
+def problems(data: Data, benchmarks: Iterable[str], found: list[Part]) -> list[str]:
+    """All that is wrong with the parts of these sets, which were looked at; one line each."""
     wrong = [f"{part.where}: {line}" for part in found for line in part.problems]
     for part in found:
-        wrong += _wrong_images(part, skip=part.set == "train" and config.data.too_small == "skip")
-    for name in config.benchmarks:
-        wrong += _wrong_pairs([part for part in found if part.set == name], config.data.scale)
+        wrong += _wrong_images(part, skip=part.set == "train" and data.too_small == "skip")
+    for name in benchmarks:
+        wrong += _wrong_pairs([part for part in found if part.set == name], data.scale)
     wrong += _leaks(found)
     if not any(part.files or part.generated for part in found) and not wrong:
         wrong.append("nothing to check: no path of this profile is filled in")
@@ -92,7 +91,7 @@ def _wrong_pairs(sides: list[Part], scale: int) -> list[str]:
     lq, hq = sides
     try:
         pairs = image_sets.match(lq.files, hq.files, f"benchmarks.{lq.set}")
-    except image_sets.SourceError as error:
+    except SourceError as error:
         return [str(error)]
     sizes = {side.side: {side.files[n]: size for n, size in side.sizes.items()} for side in sides}
     wrong = []

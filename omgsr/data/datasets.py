@@ -1,7 +1,5 @@
 """LQ/HQ pairs from disk, in an order that depends on the seed and the position alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

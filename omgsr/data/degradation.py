@@ -11,8 +11,6 @@ differentiable imitation, and a resize keeps the field of view to a fraction of 
 the reference's `scale_factor` cuts up to one pixel of the smaller image off its far edges.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import torch

@@ -1,12 +1,10 @@
 """What the images of a set must be: as many, as large and as new as the configuration expects."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from omgsr.config import Folder
 from omgsr.core import images
+from omgsr.data.settings import Folder
 
 
 class SourceError(ValueError):

@@ -1,7 +1,5 @@
 """Which image files a folder or a list of files names; a list is .txt, .json or .parquet."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter

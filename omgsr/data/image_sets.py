@@ -1,9 +1,7 @@
 """Where the images of a set come from: packaged photographs, generated images, folders."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
@@ -12,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from omgsr.config import Benchmark, Config, Folder, Images
 from omgsr.core import images, seeding
 from omgsr.data import expectations, image_lists, photographs
 from omgsr.data.dead_leaves import dead_leaves
-from omgsr.data.expectations import SourceError as SourceError
-from omgsr.data.expectations import needed
+from omgsr.data.expectations import SourceError, needed
 from omgsr.data.manifest import Row
+from omgsr.data.settings import Benchmark, Data, Folder, Images
 
 TRAIN_SIDE = 256
 """Height and width of a dead-leaves image for training, pixels."""
@@ -51,19 +48,21 @@ class Store:
         return path
 
 
-def manifests(config: Config, folder: Path, root: Path) -> Iterator[tuple[str, list[Row]]]:
+def manifests(
+    data: Data, benchmarks: Mapping[str, Benchmark], seed: int, folder: Path, root: Path
+) -> Iterator[tuple[str, list[Row]]]:
     """(set name, rows) of the training set and of every benchmark.
 
     Packaged and generated images are written as PNG into `folder`; images of folders stay where
     they are and are listed by absolute path. Relative folders count from `root`. A count or a size
     that is not the expected one, and a file that is trained on and tested on, are errors.
     """
-    store = Store(folder=folder, root=root, seed=config.seed)
-    train = _rows(_images(store, config.data.train, "train", None))
+    store = Store(folder=folder, root=root, seed=seed)
+    train = _rows(_images(store, data.train, "train", None))
     yield "train", train
     trained = {row.hq for row in train}
-    for name, benchmark in config.benchmarks.items():
-        rows = _benchmark(store, name, benchmark, config.data.scale)
+    for name, benchmark in benchmarks.items():
+        rows = _benchmark(store, name, benchmark, data.scale)
         expectations.refuse_shared(
             trained, [path for row in rows for path in (row.hq, row.lq)], name
         )

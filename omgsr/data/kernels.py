@@ -4,8 +4,6 @@ A kernel is float32 (k, k) with k odd and sums to 1. Shapes and their formulas a
 parameters are drawn here, because basicsr draws them from the process-wide generators.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import cv2

@@ -1,7 +1,5 @@
 """Lists of images: rows (name, HQ, LQ, reduction, crop box), their CSV and their pixels."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections import Counter

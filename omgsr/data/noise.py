@@ -1,7 +1,5 @@
 """Sensor noise of the Real-ESRGAN degradation on float32 images (H, W, 3) in [0, 255]."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import cv2

@@ -3,11 +3,9 @@
 The bytes of a pair depend on the seed, its name, the preset and the HQ image; on nothing else.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -17,13 +15,13 @@ import numpy as np
 import PIL
 import torch
 
-from omgsr.config import Config
 from omgsr.core import basicsr_shim, images, seeding
 from omgsr.core.parallel import ordered_map
 from omgsr.data import degradation, kernels, manifest, noise, presets
 from omgsr.data.degradation import degrade
 from omgsr.data.manifest import Row
 from omgsr.data.presets import Preset
+from omgsr.data.settings import Benchmark, Data
 
 Box = tuple[int, int, int, int]
 """Top, left, height, width in pixels of the reduced HQ."""
@@ -58,17 +56,22 @@ class Plan:
 Job = tuple[Plan, Row]
 
 
-def plans(config: Config, folder: str) -> dict[str, Plan | None]:
-    """How each set of a configuration is made, below `folder`; None where nothing is to be done."""
-    data = config.data
+def plans(
+    data: Data,
+    benchmarks: Mapping[str, Benchmark],
+    presets: Mapping[str, Preset],
+    seed: int,
+    folder: str,
+) -> dict[str, Plan | None]:
+    """How each set is made, below `folder`; None where nothing is to be done."""
 
     def plan(name: str, preset: str | None, crop: int | None, random: int, paired: bool) -> Plan:
         return Plan(
             skip_small=name == "train" and data.too_small == "skip",
             folder=f"{folder}/{name}/lq",
-            preset=config.degradation[preset] if preset else None,
+            preset=presets[preset] if preset else None,
             scale=data.scale,
-            seed=config.seed,
+            seed=seed,
             crop=crop,
             random=random,
             paired=paired,
@@ -77,7 +80,7 @@ def plans(config: Config, folder: str) -> dict[str, Plan | None]:
     made: dict[str, Plan | None] = {
         "train": plan("train", data.degradation, data.crop, data.crops_per_image, True)
     }
-    for name, one in config.benchmarks.items():
+    for name, one in benchmarks.items():
         todo = one.degradation or one.crop
         made[name] = plan(name, one.degradation, one.crop, 0, one.paired) if todo else None
     return made

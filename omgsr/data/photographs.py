@@ -1,7 +1,5 @@
 """Photographs that installed packages carry, for a first run without any download."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path

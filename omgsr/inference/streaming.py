@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omgsr.core.images import ImageError
+from omgsr.core.image_files import ImageError
 from omgsr.inference.method import Method, Size
 from omgsr.inference.pictures import still_image
 from omgsr.inference.pictures.still_image import Picture

@@ -3,8 +3,6 @@
 A folder holds adapter_config.json and adapter_model.safetensors, as every PEFT writes them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

@@ -4,8 +4,6 @@ The official code applies it and the paper does not name it: `train.diffaugment`
 differentiable, so the generator is judged through it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Multi-level discriminator heads over frozen features (Eq. 9, Fig. 3)."""
 
-from __future__ import annotations
-
 from timm.layers import BlurPool2d
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm

@@ -16,8 +16,6 @@ Theirs differ: a prompt for every image, classifier-free guidance of 7.5 against
 in z0_pre, rank 4. Here the one prompt of a run is used, without guidance.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from diffusers.utils.torch_utils import randn_tensor

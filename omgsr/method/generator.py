@@ -4,8 +4,6 @@ z_L = E_lora(x_L)                                                               
 z_P = (z_L - noise_t * eps_theta(z_L, t, c)) / signal_t,      x_P = D(z_P)            Eq. 7
 """
 
-from __future__ import annotations
-
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Latent moments of LQ/HQ pairs, for t* (Eqs. 4 and 5)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 

@@ -3,8 +3,6 @@
 A module has the adapter that is trained and restored with, and in distillation a second one.
 """
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Iterator

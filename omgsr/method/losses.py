@@ -3,8 +3,6 @@
 Each function is one equation; a variant is a dict of weights over these names (Eq. 13).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Adapters added to the weights that they belong to."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

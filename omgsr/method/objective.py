@@ -1,7 +1,5 @@
 """The losses of one forward pass and their gradients (Eqs. 13 and 15, and distillation)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field

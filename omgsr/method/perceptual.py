@@ -1,9 +1,7 @@
 """Perceptual losses that a network or a window computes: LPIPS (Table 4) and SSIM, by PyIQA."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +26,7 @@ class Lpips(nn.Module):
             distance: Tensor = self.network(x_sr.float(), x_hq.float(), normalize=False)
         return distance.flatten()
 
-    def train(self, mode: bool = True) -> Lpips:
+    def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode: the network is frozen."""
         return super().train(False)
 

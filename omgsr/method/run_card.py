@@ -1,7 +1,5 @@
 """A trained run on disk: two PEFT folders and the run card that says how to use them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,7 +10,7 @@ from omgsr.core import files
 from omgsr.core.settings import ConfigError, parse, section
 from omgsr.method import adapter_files, lora
 from omgsr.method.generator import Generator
-from omgsr.models import backbones
+from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Latent
 
 ENCODER, DENOISER, CARD = "vae_encoder_lora_adapter", "unet_lora_adapter", "omgsr.json"
@@ -92,7 +90,7 @@ def load(folder: Path, foundation: Path, t: int | None = None) -> tuple[Generato
     if card is not None:
         _check(card, folder, foundation, description["sha256"])
     index, latent = _step(folder, card, t)
-    backbone = backbones.load(foundation)
+    backbone = from_folder.load(foundation)
     backbone.vae.encoder = adapter_files.load(backbone.vae.encoder, folder / ENCODER)
     backbone.denoiser = adapter_files.load(backbone.denoiser, folder / DENOISER)
     generator = Generator(backbone, index + _origin(description), latent)

@@ -9,8 +9,6 @@ enclose it. One pass over the images stores (P_i, N_i); no search over t is need
 numbers give a bootstrap interval and the curve.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Prediction type, noise schedule and latent scale are always read from the checkp
 here only tells whether the checkpoint is the one that was asked for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

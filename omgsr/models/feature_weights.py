@@ -3,8 +3,6 @@
 Only what `features` computes with is taken: the stem and three stages, in the precision they came.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,10 +1,8 @@
 """Frozen ConvNeXt features: levels 1 to 3, plain (Eq. 8) and L2-pooled (Eq. 10)."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import timm
 import torch
@@ -75,7 +73,7 @@ class Features(nn.Module):
             if isinstance(module, ConvNeXtStage):
                 module.grad_checkpointing = on
 
-    def train(self, mode: bool = True) -> Features:
+    def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode: the features are frozen."""
         return super().train(False)
 

@@ -7,8 +7,6 @@ foundation/features/             ConvNeXt of Dv3CD and the discriminator
 foundation/model/                weights, where they are small; else `path` says where they are
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections.abc import Iterator

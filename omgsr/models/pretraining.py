@@ -6,8 +6,6 @@ an AutoencoderKL (4x reduction), a UNet2DConditionModel that predicts eps under 
 Every function trains one of them and yields (step, loss), so that the caller owns progress.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

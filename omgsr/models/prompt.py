@@ -4,8 +4,6 @@ prompt.safetensors    the embedding (1, tokens, width): all that training and in
 prompt.json           the prompt and the sha256 of the tokenizer and text encoder
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from pathlib import Path

@@ -9,10 +9,8 @@ the first step. Arrays and diffusers count from zero. `origin` says which of the
 `index` is the one place where they meet.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from diffusers import DDPMScheduler
 from torch import Tensor
@@ -43,7 +41,7 @@ class NoiseSchedule:
             )
 
     @classmethod
-    def from_ddpm(cls, scheduler: DDPMScheduler, origin: int = 0) -> NoiseSchedule:
+    def from_ddpm(cls, scheduler: DDPMScheduler, origin: int = 0) -> Self:
         """The schedule of a diffusers DDPM scheduler: its alphas_cumprod and prediction_type."""
         prediction = scheduler.config.prediction_type
         if prediction not in ("epsilon", "v_prediction"):

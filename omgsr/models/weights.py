@@ -1,7 +1,5 @@
 """Weight files in a folder of the hub's layout: safetensors, whole, and never a pickle."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open

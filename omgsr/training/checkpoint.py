@@ -1,7 +1,5 @@
 """Checkpoints for an exact resume, in a work folder that DVC does not delete."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Where models lie, in which precision, and how much memory a training has taken."""
 
-from __future__ import annotations
-
 import resource
 import sys
 from typing import Any

@@ -1,7 +1,5 @@
 """AdamW of both networks, with 32-bit or 8-bit moments, and the average of the adapters."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

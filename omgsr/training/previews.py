@@ -1,7 +1,5 @@
 """Preview sheets of a training run: LQ, restored and HQ side by side."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

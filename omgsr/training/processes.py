@@ -1,10 +1,9 @@
 """The processes that train one model together; alone there is one, and nothing is sent."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +23,7 @@ class Processes:
     """None trains alone."""
 
     @classmethod
-    def start(cls) -> Processes:
+    def start(cls) -> Self:
         """Those that torchrun or `accelerate launch` has started, or this one alone."""
         made = cls(accelerator=Accelerator(cpu=not torch.cuda.is_available()))
         wanted = int(os.environ.get("WORLD_SIZE", "1"))

@@ -1,7 +1,5 @@
 """A training run on disk: what it depends on, where it continues, what it leaves behind."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence

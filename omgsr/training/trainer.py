@@ -4,8 +4,6 @@ That is the discriminator's heads (Eq. 15), a regulariser in distillation, or no
 want it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -24,7 +22,7 @@ from omgsr.method.objective import Objective
 from omgsr.models.features import Features
 from omgsr.training import optimisers
 from omgsr.training.processes import Processes
-from omgsr.training.settings import Settings as Settings
+from omgsr.training.settings import Settings
 
 
 class NonFiniteLoss(RuntimeError):

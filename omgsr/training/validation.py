@@ -1,7 +1,5 @@
 """Scores while training, on images of the training set that are not trained on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -24,7 +24,7 @@ from omgsr.core import devices, files, workdir
 from omgsr.data import manifest, pairs
 from omgsr.data.manifest import Row
 from omgsr.method import latent_moments, timestep
-from omgsr.models import backbones
+from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Latent
 from omgsr.reporting import plot_style, sensitivity
 from stages.experiments.dvc_experiments import ExperimentError, git
@@ -58,7 +58,7 @@ def collect(settings: config.Config, foundations: dict[str, Path]) -> None:
     work = Path("work/sensitivity").resolve()
     with workdir.exclusive(work):
         for name, folder in folders.items():
-            backbone = backbones.load(folder).to(devices.pick())
+            backbone = from_folder.load(folder).to(devices.pick())
             snr = timestep.snr_array(backbone.schedule.snr())
             t = range(1, len(snr) + 1)
             ratios.append(pd.DataFrame({"backbone": name, "t": t, "snr": snr}))
@@ -122,7 +122,8 @@ def training(settings: config.Config) -> list[Row]:
 
 def degraded(settings: config.Config, preset: str, work: Path) -> list[Row]:
     """The training pairs again, degraded by another preset, in `work`."""
-    plan = pairs.plans(settings, preset)["train"]
+    s = settings
+    plan = pairs.plans(s.data, s.benchmarks, s.degradation, s.seed, preset)["train"]
     assert plan is not None
     plan = replace(plan, preset=settings.degradation[preset])
     source = manifest.read("data/source/train.csv")

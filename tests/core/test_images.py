@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from omgsr.core import images
+from omgsr.core.image_files import ImageError
 
 RED = np.full((6, 9, 3), (200, 40, 10), np.uint8)
 RAMP = np.arange(6 * 9 * 3, dtype=np.uint8).reshape(6, 9, 3)
@@ -156,14 +157,14 @@ def test_animations_and_pages_are_refused(tmp_path, suffix):
     path = tmp_path / f"moving{suffix}"
     frames = [Image.fromarray(RED), Image.fromarray(RAMP)]
     frames[0].save(path, save_all=True, append_images=frames[1:])
-    with pytest.raises(images.ImageError, match=r"moving.*2 frames or pages.*save one"):
+    with pytest.raises(ImageError, match=r"moving.*2 frames or pages.*save one"):
         images.read_rgb(path)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_32_bit_pixels_are_refused(tmp_path, kind):
     path = save(tmp_path / "deep.tif", RAMP[..., 0].astype(kind))
-    with pytest.raises(images.ImageError, match=r"deep\.tif: pixels are 32-bit.*convert"):
+    with pytest.raises(ImageError, match=r"deep\.tif: pixels are 32-bit.*convert"):
         images.read_rgb(path)
 
 
@@ -171,10 +172,10 @@ def test_32_bit_pixels_are_refused(tmp_path, kind):
 def test_empty_and_foreign_files_are_refused(tmp_path, suffix):
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(b"")
-    with pytest.raises(images.ImageError, match=rf"bad\{suffix}: is empty \(0 bytes\)"):
+    with pytest.raises(ImageError, match=rf"bad\{suffix}: is empty \(0 bytes\)"):
         images.read_rgb(path)
     path.write_text("<html>404 Not Found</html>")
-    with pytest.raises(images.ImageError, match=rf"bad\{suffix}: is damaged or not an image"):
+    with pytest.raises(ImageError, match=rf"bad\{suffix}: is damaged or not an image"):
         images.read_rgb(path)
 
 
@@ -185,7 +186,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, suffix):
     data = path.read_bytes()
     for length in np.linspace(1, 0.9 * len(data), 40).astype(int):
         path.write_bytes(data[:length])
-        with pytest.raises(images.ImageError, match=rf"cut\{suffix}: is damaged"):
+        with pytest.raises(ImageError, match=rf"cut\{suffix}: is damaged"):
             images.read_rgb(path)
 
 
@@ -194,26 +195,26 @@ def test_a_png_with_flipped_bytes_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[2000:2100] = bytes(255 - value for value in data[2000:2100])
     path.write_bytes(data)
-    with pytest.raises(images.ImageError, match=r"flipped\.png: is damaged"):
+    with pytest.raises(ImageError, match=r"flipped\.png: is damaged"):
         images.read_rgb(path)
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    with pytest.raises(images.ImageError, match=r"none\.png: no such image file"):
+    with pytest.raises(ImageError, match=r"none\.png: no such image file"):
         images.read_rgb(tmp_path / "none.png")
-    with pytest.raises(images.ImageError, match="cannot be read: Is a directory"):
+    with pytest.raises(ImageError, match="cannot be read: Is a directory"):
         images.read_rgb(tmp_path)
 
 
 def test_the_size_limit_says_how_to_raise_it(tmp_path, monkeypatch):
     path = save(tmp_path / "large.png", picture(64))
     monkeypatch.setenv("OMGSR_MAX_PIXELS", "4095")
-    with pytest.raises(images.ImageError, match=r"64 x 64 .* set OMGSR_MAX_PIXELS=4096"):
+    with pytest.raises(ImageError, match=r"64 x 64 .* set OMGSR_MAX_PIXELS=4096"):
         images.read_rgb(path)
     monkeypatch.setenv("OMGSR_MAX_PIXELS", "4096")
     assert images.read_rgb(path).shape == (64, 64, 3)
     monkeypatch.setenv("OMGSR_MAX_PIXELS", "many")
-    with pytest.raises(images.ImageError, match="whole number of pixels, got 'many'"):
+    with pytest.raises(ImageError, match="whole number of pixels, got 'many'"):
         images.read_rgb(path)
 
 
@@ -224,7 +225,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path):
     data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
     path.write_bytes(data)
     limit = Image.MAX_IMAGE_PIXELS
-    with pytest.raises(images.ImageError, match="3,600,000,000 pixels, over the limit"):
+    with pytest.raises(ImageError, match="3,600,000,000 pixels, over the limit"):
         images.read_rgb(path)
     assert limit == Image.MAX_IMAGE_PIXELS
 
@@ -311,9 +312,9 @@ def test_links_to_folders_are_followed(tmp_path):
 
 def test_folders_without_images_are_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(images.ImageError, match="holds no image; looked at every depth"):
+    with pytest.raises(ImageError, match="holds no image; looked at every depth"):
         images.list_images(tmp_path)
-    with pytest.raises(images.ImageError, match="no such folder"):
+    with pytest.raises(ImageError, match="no such folder"):
         images.list_images(tmp_path / "none")
 
 

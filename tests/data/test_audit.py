@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 from omgsr import cli, config
 from omgsr.config import Benchmark, Config, Folder
 from omgsr.core import images
+from omgsr.core.image_files import ImageError
 from omgsr.data import audit, audit_report
 from omgsr.data.audit import Part
 
@@ -48,10 +49,11 @@ def settings(data: Path, **folder: object) -> Config:
 
 def check(given: Config, root: Path, deep: bool = False) -> tuple[dict[str, Part], list[str]]:
     """The parts by name, and what is wrong."""
-    parts = audit.parts(given, root)
+    parts = audit.parts(given.data, given.benchmarks, root)
     for _ in audit.look(parts, deep, workers=2):
         pass
-    return {part.where: part for part in parts}, audit_report.problems(given, parts)
+    wrong = audit_report.problems(given.data, given.benchmarks, parts)
+    return {part.where: part for part in parts}, wrong
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -68,7 +70,8 @@ def test_what_is_right_is_measured(data: Path, deep: bool) -> None:
 
 
 def test_it_yields_every_image_in_order_and_keeps_none(data: Path) -> None:
-    parts = audit.parts(settings(data), data)
+    given = settings(data)
+    parts = audit.parts(given.data, given.benchmarks, data)
     seen = [(part.where, name, look.size) for part, name, look in audit.look(parts, deep=False)]
     assert seen[0] == ("train.hq", "0000000__0", (128, 100))
     assert [name for _, name, _ in seen] == [name for part in parts for name in part.files]
@@ -208,9 +211,9 @@ def test_headers_refuse_what_reading_refuses(
 ) -> None:
     picture(tmp_path / "a.png", 30, 20)
     monkeypatch.setenv("OMGSR_MAX_PIXELS", "599")
-    with pytest.raises(images.ImageError, match="30 x 20 is 600 pixels, over the limit"):
+    with pytest.raises(ImageError, match="30 x 20 is 600 pixels, over the limit"):
         images.read_size(tmp_path / "a.png")
-    with pytest.raises(images.ImageError, match="no such image file"):
+    with pytest.raises(ImageError, match="no such image file"):
         images.read_size(tmp_path / "b.png")
 
 
@@ -219,7 +222,7 @@ def test_a_png_is_not_decoded_for_its_size(tmp_path: Path) -> None:
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[:100_000])
     assert images.read_size(tmp_path / "a.png") == (300, 300)
-    with pytest.raises(images.ImageError, match="is damaged"):
+    with pytest.raises(ImageError, match="is damaged"):
         images.read_rgb(tmp_path / "a.png")
 
 

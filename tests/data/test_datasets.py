@@ -1,7 +1,5 @@
 """Pairs stay aligned, and their order depends on the seed and the position alone."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Dead-leaves images: equal seeds give equal bytes, and the statistics resemble photographs'."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

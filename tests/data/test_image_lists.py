@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from omgsr.core import images
+from omgsr.core.image_files import ImageError
 from omgsr.data import image_lists
 from omgsr.data.image_lists import ListError
 
@@ -141,5 +141,5 @@ def test_parquets_without_paths_are_named(
 def test_absent_lists_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ListError, match=r"a\.txt: no such list of files"):
         image_lists.files(tmp_path / "a.txt")
-    with pytest.raises(images.ImageError, match="photos: no such folder"):
+    with pytest.raises(ImageError, match="photos: no such folder"):
         image_lists.files(tmp_path / "photos")

@@ -11,8 +11,9 @@ from PIL import Image
 from omgsr import config
 from omgsr.config import Benchmark, Folder, Images
 from omgsr.core import images
+from omgsr.core.image_files import ImageError
 from omgsr.data import image_sets, manifest, photographs
-from omgsr.data.image_sets import SourceError
+from omgsr.data.expectations import SourceError
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +42,8 @@ def made(hq):
 
 
 def run(config_, root):
-    return dict(image_sets.manifests(config_, root / "images", root))
+    c = config_
+    return dict(image_sets.manifests(c.data, c.benchmarks, c.seed, root / "images", root))
 
 
 @pytest.mark.parametrize("name", photographs.PHOTOGRAPHS)
@@ -156,9 +158,9 @@ def test_a_folder_image_named_like_a_photograph_is_refused(tmp_path):
 
 
 def test_empty_and_missing_folders_are_named(tmp_path):
-    with pytest.raises(images.ImageError, match="holds no image"):
+    with pytest.raises(ImageError, match="holds no image"):
         image_sets.find(Folder(path=str(tmp_path)), tmp_path)
-    with pytest.raises(images.ImageError, match="none: no such folder"):
+    with pytest.raises(ImageError, match="none: no such folder"):
         image_sets.find(Folder(path="none"), tmp_path)
     with pytest.raises(SourceError, match="path is null"):
         image_sets.find(Folder(path=None), tmp_path)

@@ -19,6 +19,7 @@ from skimage import data
 
 from omgsr import config
 from omgsr.core import images, parallel, seeding, workdir
+from omgsr.core.image_files import ImageError
 from omgsr.data import manifest, pairs
 from omgsr.data.degradation import degrade
 from omgsr.data.manifest import Row
@@ -129,7 +130,7 @@ def test_a_damaged_image_stops_with_its_name(workers: int, rows: list[Row], tmp_
     whole = Path(rows[2].hq).read_bytes()
     Path(rows[2].hq).write_bytes(whole[: len(whole) // 2])
     jobs = [(PLAN, row) for row in rows]
-    with pytest.raises(images.ImageError, match=r"photo2\.png: is damaged"):
+    with pytest.raises(ImageError, match=r"photo2\.png: is damaged"):
         list(make(jobs, tmp_path / "work", workers))
     kept = digests(tmp_path / "work")
     assert not [name for name in kept if "photo2" in name or ".tmp" in name]
@@ -157,7 +158,7 @@ def test_finished_images_are_not_decoded_again(rows: list[Row], tmp_path: Path) 
     file.write_bytes(file.read_bytes()[:200])  # the header is whole, the pixels are gone
     assert make_one(PLAN, rows[0], tmp_path) == first
     (tmp_path / first[1].lq).unlink()
-    with pytest.raises(images.ImageError, match="is damaged"):
+    with pytest.raises(ImageError, match="is damaged"):
         make_one(PLAN, rows[0], tmp_path)
 
 
@@ -208,6 +209,10 @@ def test_pairs_that_exist_are_cropped_at_their_centre(tmp_path: Path) -> None:
         make_one(replace(plan, crop=160), row, tmp_path)
 
 
+def plans_of(c: config.Config, folder: str) -> dict[str, Plan | None]:
+    return pairs.plans(c.data, c.benchmarks, c.degradation, c.seed, folder)
+
+
 def test_sets_with_lq_are_only_touched_to_be_cropped() -> None:
     lq = config.Images(folders=(config.Folder(path="lq"),))
     settings = config.load(ROOT, "mini")
@@ -215,7 +220,7 @@ def test_sets_with_lq_are_only_touched_to_be_cropped() -> None:
         name: config.Benchmark(lq=lq, crop=crop, degradation=None, paired=False)
         for name, crop in (("whole", None), ("centre", 512))
     }
-    found = pairs.plans(replace(settings, benchmarks=sets), "data/pairs")
+    found = plans_of(replace(settings, benchmarks=sets), "data/pairs")
     assert found["whole"] is None
     assert found["centre"] is not None
     assert (found["centre"].preset, found["centre"].crop) == (None, 512)
@@ -226,9 +231,9 @@ def test_small_images_are_skipped_where_the_plan_says_so(rows: list[Row], tmp_pa
     found = [len(made) for _, made in make([(plan, row) for row in rows], tmp_path, workers=1)]
     assert found == [0, 0, 3, 3, 3]
     settings = config.load(ROOT, "mini")
-    assert {plan.skip_small for plan in pairs.plans(settings, "x").values() if plan} == {False}
+    assert {plan.skip_small for plan in plans_of(settings, "x").values() if plan} == {False}
     skipping = replace(settings, data=replace(settings.data, too_small="skip"))
-    skips = {name: plan.skip_small for name, plan in pairs.plans(skipping, "x").items() if plan}
+    skips = {name: plan.skip_small for name, plan in plans_of(skipping, "x").items() if plan}
     assert [name for name, skip in skips.items() if skip] == ["train"]
 
 

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from omgsr.core import images
+from omgsr.core.image_files import ImageError
 from omgsr.data import manifest
 from omgsr.evaluation import contract, fast_filters, finished, metrics, scoring
 from omgsr.evaluation import thread_copies as threads
@@ -353,7 +354,7 @@ def test_sizes_that_differ_are_refused(loaded, tmp_path):
 def test_a_damaged_image_is_named(loaded, tmp_path):
     rows, folder = make_set(tmp_path, [48])
     (folder / "im0.png").write_bytes((folder / "im0.png").read_bytes()[:200])
-    with pytest.raises(images.ImageError, match=r"im0\.png"):
+    with pytest.raises(ImageError, match=r"im0\.png"):
         score_set(loaded, rows, folder)
 
 

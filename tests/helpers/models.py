@@ -5,8 +5,6 @@ multiples of 4 pixels. Random weights suffice wherever a test asks how the parts
 not how good the pictures are.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,14 @@ from omgsr.data.datasets import Batch
 from omgsr.data.manifest import Row
 from omgsr.method.generator import Generator
 from omgsr.method.perceptual import Ssim
-from omgsr.models import backbones, features, foundation
+from omgsr.models import features, foundation
+from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.features import Features
 from omgsr.models.settings import Features as FeaturesSection
 from omgsr.models.settings import Foundation
-from omgsr.training.trainer import Settings, Trainer
+from omgsr.training.settings import Settings
+from omgsr.training.trainer import Trainer
 
 WEIGHTS = {"lrr": 5.0, "gan": 0.5, "dv3cd": 5.0, "l1": 0.5}
 CONVNEXT = {
@@ -109,14 +109,14 @@ def write_foundation(folder: Path, prediction: str = "epsilon", seed: int = 0) -
 
 def backbone(folder: Path) -> Backbone:
     """The backbone of `write_foundation`."""
-    return backbones.load(folder)
+    return from_folder.load(folder)
 
 
 def generator(
     folder: Path, t: int = 273, latent: str = "mode", seed: int = 0, trained: float = 0.0
 ) -> Generator:
     """With adapters; `trained` > 0 moves every adapter weight by that much noise."""
-    made = Generator(backbones.load(folder), t, latent)  # type: ignore[arg-type]
+    made = Generator(from_folder.load(folder), t, latent)  # type: ignore[arg-type]
     made.add_adapters(encoder_rank=2, denoiser_rank=3, seed=seed)
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():

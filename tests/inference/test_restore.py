@@ -22,7 +22,8 @@ from omgsr.inference import benchmarks, memory_budget
 from omgsr.inference.restore import NonFiniteImage, OneStep
 from omgsr.inference.tiling import starts
 from omgsr.method.generator import Generator
-from omgsr.models import backbones, foundation
+from omgsr.models import foundation
+from omgsr.models.backbones import from_folder
 from tests.helpers import models
 
 
@@ -49,7 +50,7 @@ def mini(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator:
     """The shipped foundation at about its t*."""
     folder = tmp_path_factory.mktemp("mini")
     foundation.ship(folder, config.load(checkout, "mini").foundation)
-    return Generator(backbones.load(folder), 162).requires_grad_(False)
+    return Generator(from_folder.load(folder), 162).requires_grad_(False)
 
 
 # Sizes

@@ -1,7 +1,5 @@
 """Adapters travel both ways between this code and the official one, and other PEFT versions."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What the discriminator sees with `diffaugment`."""
 
-from __future__ import annotations
-
 import torch
 
 from omgsr.method.diffaugment import augment, colour, cut_out, translate

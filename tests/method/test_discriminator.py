@@ -1,7 +1,5 @@
 """Discriminator heads: any size from 32 px, one map a level, anti-aliased."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Variational score distillation on the tiny model: against plain arithmetic, and kept apart."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The one-step generator against its equations written out, and its targets."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,7 @@ import torch
 from torch import Tensor
 
 from omgsr.method.generator import Generator
-from omgsr.models import backbones
+from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Backbone
 from tests.helpers import models
 
@@ -45,7 +43,7 @@ def test_forward_is_the_one_step_of_the_paper(tmp_path: Path, prediction: str, t
     x_lq, _ = models.pair()
     with torch.no_grad():
         x_sr, z_lq = models.generator(folder, t)(x_lq)
-    backbone = backbones.load(folder)
+    backbone = from_folder.load(folder)
     expected = one_step(backbone, x_lq, t, prediction)
     torch.testing.assert_close(x_sr, expected, rtol=1e-4, atol=1e-4)
     with torch.no_grad():
@@ -156,10 +154,10 @@ def test_a_missing_part_of_the_foundation_is_named(tmp_path: Path, part: str) ->
     folder = models.write_foundation(tmp_path)
     (folder / part).unlink()
     with pytest.raises(FileNotFoundError, match=f"{part} is missing.*dvc repro -f foundation"):
-        backbones.load(folder)
+        from_folder.load(folder)
 
 
 def test_an_unknown_backbone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "foundation.json").write_text('{"backbone": "sd9", "path": "model"}')
     with pytest.raises(ValueError, match="'sd9' is unknown; known: sd"):
-        backbones.load(tmp_path)
+        from_folder.load(tmp_path)

@@ -1,7 +1,5 @@
 """Latent moments of pairs on disk: independent of the batch, equal to a plain computation."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Adapters: a fresh one changes nothing, a saved one comes back, PEFT itself reads the folder."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Every loss term against a value worked by hand."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

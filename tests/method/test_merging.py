@@ -1,7 +1,5 @@
 """Merged adapters: the same weights on every number of cores."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """LPIPS as a loss: PyIQA's architecture with random weights, and the message without weights."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

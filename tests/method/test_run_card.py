@@ -1,7 +1,5 @@
 """A run folder gives back the same generator, and says what is wrong with a broken one."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import asdict

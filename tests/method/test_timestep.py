@@ -1,7 +1,5 @@
 """t* in closed form against a search over every timestep, and what is refused."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

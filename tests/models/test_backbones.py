@@ -1,7 +1,5 @@
 """Miniatures of SD1.5, SD2.1-base and SD2.1-768 in the hub's layout, behind the one interface."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,8 @@ from torch import Tensor, nn
 from omgsr.core import files
 from omgsr.method import losses
 from omgsr.method.generator import Generator
-from omgsr.models import backbones, foundation, prompt
+from omgsr.models import foundation, prompt
+from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.settings import Features
 from tests.helpers import hub, models
@@ -38,7 +37,7 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", hub.KINDS)
 def test_a_hub_folder_is_a_backbone(linked: dict[str, Path], kind: str) -> None:
     """Schedule, prediction type and latent scale as in the real checkpoint."""
-    backbone = backbones.load(linked[kind])
+    backbone = from_folder.load(linked[kind])
     assert backbone.schedule.prediction == PREDICTIONS[kind]
     assert backbone.schedule.coefficients(274)[0] ** 2 == pytest.approx(0.63574, abs=5e-6)
     assert (float(backbone.scale), float(backbone.shift)) == (pytest.approx(0.18215), 0)
@@ -48,7 +47,7 @@ def test_a_hub_folder_is_a_backbone(linked: dict[str, Path], kind: str) -> None:
 
 @pytest.mark.parametrize("kind", hub.KINDS)
 def test_encode_predict_and_decode(linked: dict[str, Path], kind: str) -> None:
-    backbone = backbones.load(linked[kind])
+    backbone = from_folder.load(linked[kind])
     x = torch.rand(2, 3, 64, 128) * 2 - 1
     with torch.no_grad():
         z = backbone.encode(x)
@@ -63,7 +62,10 @@ def test_encode_predict_and_decode(linked: dict[str, Path], kind: str) -> None:
 @pytest.mark.parametrize("kind", hub.KINDS)
 def test_the_weights_on_disk_are_the_ones_in_use(linked: dict[str, Path], kind: str) -> None:
     """Under the names of today too, where the hub's VAE has those of 2022."""
-    card, backbone = files.read_json(linked[kind] / "foundation.json"), backbones.load(linked[kind])
+    card, backbone = (
+        files.read_json(linked[kind] / "foundation.json"),
+        from_folder.load(linked[kind]),
+    )
     stored = load_file(Path(card["path"]) / "vae" / "diffusion_pytorch_model.safetensors")
     state = backbone.vae.state_dict()
     attention = "encoder.mid_block.attentions.0"
@@ -79,7 +81,7 @@ def test_the_weights_on_disk_are_the_ones_in_use(linked: dict[str, Path], kind: 
 @pytest.mark.parametrize("kind", hub.KINDS)
 def test_adapters_fit_and_learn(linked: dict[str, Path], kind: str) -> None:
     """Every adapter, the cross attention's to 768 or 1024 wide prompts too, gets a gradient."""
-    generator = Generator(backbones.load(linked[kind]), 274)
+    generator = Generator(from_folder.load(linked[kind]), 274)
     generator.add_adapters(2, 2, seed=0)
     names = [n for n, _ in generator.backbone.denoiser.named_parameters() if "lora_A" in n]
     assert any("conv1" in n for n in names)
@@ -93,7 +95,7 @@ def test_adapters_fit_and_learn(linked: dict[str, Path], kind: str) -> None:
 
 @pytest.mark.parametrize(("origin", "t", "asked"), [(0, 273, 273), (1, 274, 273), (1, 1, 0)])
 def test_the_denoiser_is_asked_at_the_index(tiny: Path, origin: int, t: int, asked: int) -> None:
-    backbone = with_origin(backbones.load(tiny), origin)
+    backbone = with_origin(from_folder.load(tiny), origin)
     seen: list[Any] = []
     backbone.denoiser.register_forward_pre_hook(lambda _, inputs: seen.append(int(inputs[1])))
     with torch.no_grad():
@@ -112,7 +114,9 @@ def with_origin(backbone: Backbone, origin: int) -> Backbone:
 def test_both_origins_restore_the_same_image(tiny: Path) -> None:
     x = models.pair()[0]
     with torch.no_grad():
-        zero, one = (Generator(with_origin(backbones.load(tiny), k), 273 + k)(x)[0] for k in (0, 1))
+        zero, one = (
+            Generator(with_origin(from_folder.load(tiny), k), 273 + k)(x)[0] for k in (0, 1)
+        )
     assert torch.equal(zero, one)
 
 
@@ -136,7 +140,7 @@ def test_a_perfect_denoiser_gives_the_clean_latent_back(
     linked: dict[str, Path], kind: str, t: int
 ) -> None:
     """Eq. 7 through the generator: x_P is the decoded clean latent, whatever z_L is."""
-    backbone = backbones.load(linked[kind])
+    backbone = from_folder.load(linked[kind])
     clean = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     backbone.denoiser = Perfect(backbone.denoiser, backbone.schedule, clean)
     with torch.no_grad():
@@ -174,7 +178,7 @@ class Constant(nn.Module):
 def test_one_step_against_hand_worked_values(
     linked: dict[str, Path], kind: str, z_t: float, output: float, clean: float
 ) -> None:
-    backbone = backbones.load(linked[kind])
+    backbone = from_folder.load(linked[kind])
     backbone.denoiser = Constant(backbone.denoiser, output)
     decoded: list[Tensor] = []
     backbone.encode = lambda x, *_: torch.full((1, 4, 8, 8), z_t)  # type: ignore[method-assign]
@@ -189,7 +193,7 @@ def test_the_target_of_lrr_does_not_depend_on_the_prediction(
     linked: dict[str, Path], kind: str
 ) -> None:
     """Eq. 6: z_t = 0.79733 z_H + 0.60354 eps for epsilon and v alike; of 0.5 and -1, -0.20488."""
-    generator = Generator(backbones.load(linked[kind]), 274)
+    generator = Generator(from_folder.load(linked[kind]), 274)
     x_hq = torch.rand(1, 3, 64, 64) * 2 - 1
     z_hq, z_t = generator.targets(x_hq, torch.Generator().manual_seed(5))
     eps = torch.randn(z_hq.shape, generator=torch.Generator().manual_seed(5))
@@ -200,7 +204,7 @@ def test_the_target_of_lrr_does_not_depend_on_the_prediction(
 
 
 def test_the_prompt_reaches_the_denoiser(linked: dict[str, Path]) -> None:
-    backbone = backbones.load(linked["sd21-base"])
+    backbone = from_folder.load(linked["sd21-base"])
     z = torch.zeros(1, 4, 8, 8)
     with torch.no_grad():
         first = backbone.predict(z, 274)
@@ -229,7 +233,7 @@ def test_a_weight_that_is_missing_is_never_left_random(
     del state["conv_in.weight" if network == "unet" else "encoder.conv_in.weight"]
     save_file(state, path, {"format": "pt"})
     with pytest.raises(ValueError, match=rf"{network}: its weights are not those.*conv_in\.weight"):
-        backbones.load(out)
+        from_folder.load(out)
 
 
 def test_a_pickle_is_never_loaded(linked: dict[str, Path], tmp_path: Path) -> None:
@@ -239,4 +243,4 @@ def test_a_pickle_is_never_loaded(linked: dict[str, Path], tmp_path: Path) -> No
     torch.save(load_file(path), path.with_suffix(".bin"))
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"diffusion_pytorch_model\.bin is there, which is"):
-        backbones.load(out)
+        from_folder.load(out)

@@ -1,7 +1,5 @@
 """Backbones by name: what a folder says of itself, what contradicts the name, how to get it."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

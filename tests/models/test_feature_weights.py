@@ -1,7 +1,5 @@
 """ConvNeXt weights from files and folders in the layout of timm's hub, and what is refused."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

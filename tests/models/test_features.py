@@ -1,7 +1,5 @@
 """Frozen ConvNeXt levels (Eq. 8) and L2 pooling (Eq. 10) against plain computations."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The foundation folder from each of its sources: shipped, trained, a local folder, the hub."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable
@@ -18,7 +16,8 @@ from omgsr.core import files
 from omgsr.data.dead_leaves import dead_leaves
 from omgsr.inference import benchmarks
 from omgsr.method.generator import Generator
-from omgsr.models import backbones, features, foundation, pretraining, prompt
+from omgsr.models import features, foundation, pretraining, prompt
+from omgsr.models.backbones import from_folder
 from omgsr.models.settings import Features, FoundationTraining
 from stages import foundation as stage
 from tests.helpers import hub, models
@@ -48,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[
 
 def restores(folder: Path) -> None:
     """The whole way through: adapters, one step, an image of 4 times the size."""
-    generator = Generator(backbones.load(folder), 154)
+    generator = Generator(from_folder.load(folder), 154)
     generator.add_adapters(2, 2, seed=0)
     lq = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     assert benchmarks.restore(generator, lq, 4).shape == (20, 28, 3)
@@ -64,7 +63,7 @@ def test_the_shipped_model_is_whole_and_small(shipped: Path) -> None:
 
 def test_the_shipped_model_is_the_one_that_the_code_trains(shipped: Path) -> None:
     """Same classes and shapes as `source: train` makes, so its command can make it again."""
-    backbone = backbones.load(shipped)
+    backbone = from_folder.load(shipped)
     for got, fresh in (
         (backbone.vae, pretraining.small_vae()),
         (backbone.denoiser, pretraining.small_unet()),
@@ -172,7 +171,7 @@ def convnext(tmp_path_factory: pytest.TempPathFactory) -> Features:
 def linked(folder: Path, out: Path, network: Features, prompt: str) -> torch.Tensor:
     settings = models.section(source="folder", path=str(folder), features=network, prompt=prompt)
     foundation.link(out, folder, settings)
-    return backbones.load(out).prompt
+    return from_folder.load(out).prompt
 
 
 def test_a_local_folder_stays_where_it_is(
@@ -262,13 +261,13 @@ def test_weights_in_shards_are_the_same_model(
     tmp_path: Path, hub_folder: Path, convnext: Features
 ) -> None:
     linked(hub_folder, tmp_path / "whole", convnext, "")
-    whole = backbones.load(tmp_path / "whole").denoiser
+    whole = from_folder.load(tmp_path / "whole").denoiser
     (hub_folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     whole.save_pretrained(hub_folder / "unet", max_shard_size="1MB")
     shards = sorted((hub_folder / "unet").glob("*-of-*.safetensors"))
     assert len(shards) > 1
     linked(hub_folder, tmp_path / "shards", convnext, "")
-    again = backbones.load(tmp_path / "shards").denoiser.state_dict()
+    again = from_folder.load(tmp_path / "shards").denoiser.state_dict()
     assert all(torch.equal(v, again[k]) for k, v in whole.state_dict().items())
     shards[-1].unlink()
     with pytest.raises(FileNotFoundError, match=f"{shards[-1].name} is missing"):
@@ -284,7 +283,7 @@ def test_the_origin_is_in_the_card_and_in_the_hash(tmp_path: Path, tiny: Path) -
         foundation.write_card(folder, Path("model"), models.section(timestep_origin=origin))
         cards.append(files.read_json(folder / "foundation.json"))
         assert cards[-1]["timestep_origin"] == origin
-        assert backbones.load(folder).schedule.origin == origin
+        assert from_folder.load(folder).schedule.origin == origin
     assert cards[0]["sha256"] != cards[1]["sha256"]
 
 
@@ -295,7 +294,7 @@ def test_a_card_without_an_origin_counts_from_zero(tmp_path: Path, tiny: Path) -
     card = files.read_json(path)
     del card["timestep_origin"]
     files.write_json(path, card)
-    assert backbones.load(tmp_path / "old").schedule.origin == 0
+    assert from_folder.load(tmp_path / "old").schedule.origin == 0
 
 
 @pytest.mark.parametrize(

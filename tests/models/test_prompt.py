@@ -1,7 +1,5 @@
 """The prompt's embedding: by CLIP, once, and never while training."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys
@@ -142,9 +140,9 @@ def test_training_and_inference_load_no_text_encoder(own: Path, tmp_path: Path) 
         "import sys\n"
         "from pathlib import Path\n"
         "import torch\n"
-        "from omgsr.models import backbones\n"
+        "from omgsr.models.backbones import from_folder\n"
         "from omgsr.method.generator import Generator\n"
-        "generator = Generator(backbones.load(Path(sys.argv[1])), 273)\n"
+        "generator = Generator(from_folder.load(Path(sys.argv[1])), 273)\n"
         "generator.add_adapters(2, 2, seed=0)\n"
         "x, z = generator(torch.zeros(1, 3, 64, 64))\n"
         "x.mean().backward()\n"

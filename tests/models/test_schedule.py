@@ -1,7 +1,5 @@
 """Eqs. 1, 3, 7, 16 and 18 against values worked by hand."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Weight files in a folder of the hub's layout: what is found, and what is said of the rest."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

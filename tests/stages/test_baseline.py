@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from omgsr.baselines.foreign_outputs import OutputsError
 from omgsr.baselines.realesrgan import RealESRGAN
 from omgsr.core import files, images
+from omgsr.core.image_files import ImageError
 from omgsr.data import manifest
 from stages import baseline
 from tests.baselines.test_realesrgan import network, released
@@ -160,7 +161,7 @@ def test_outputs_that_do_not_fit_are_refused(workspace: Workspace) -> None:
     with pytest.raises(OutputsError, match=r"image1\.png: is 95 x 96 .* 4 times .* 96 x 96"):
         workspace.run("theirs")
     one.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(images.ImageError, match=r"image1\.png: is damaged"):
+    with pytest.raises(ImageError, match=r"image1\.png: is damaged"):
         workspace.run("theirs")
     one.write_bytes(whole)
     folder.rename(folder.parent / "standard")

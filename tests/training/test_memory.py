@@ -1,7 +1,5 @@
 """Precision of the weights, gradient checkpointing, and the peak of memory."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -3,8 +3,6 @@
 python -m pytest -m slow tests/training/test_mini.py
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2
@@ -16,8 +14,10 @@ from omgsr.core import images
 from omgsr.data import photographs
 from omgsr.data.datasets import Batch
 from omgsr.method.generator import Generator
-from omgsr.models import backbones, features, foundation
-from omgsr.training.trainer import Settings, Trainer
+from omgsr.models import features, foundation
+from omgsr.models.backbones import from_folder
+from omgsr.training.settings import Settings
+from omgsr.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def test_one_photograph_is_learnt_to_the_limit_of_the_frozen_decoder(
     hq = images.read_rgb(photographs.locate("chelsea"))[80:176, 100:196]
     lq = cv2.resize(hq, (24, 24), interpolation=cv2.INTER_AREA)
     x_lq, x_hq = (images.to_tensor(image)[None] for image in (images.upscale(lq, 4), hq))
-    generator = Generator(backbones.load(tmp_path), 162)
+    generator = Generator(from_folder.load(tmp_path), 162)
     generator.add_adapters(16, 32, seed=0)
     with torch.no_grad():
         backbone = generator.backbone

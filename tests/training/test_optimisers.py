@@ -1,7 +1,5 @@
 """AdamW with 8-bit moments, and the average of the adapters."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

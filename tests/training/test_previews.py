@@ -1,7 +1,5 @@
 """Preview sheets: LQ, restored and HQ of the same pairs at every call."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

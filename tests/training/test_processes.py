@@ -1,7 +1,5 @@
 """Two real processes on gloo train the model that one trains alone."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

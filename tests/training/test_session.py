@@ -1,7 +1,5 @@
 """A killed run continues to the same bytes; a checkpoint holds data, never code."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The training step against plain autograd, what it moves, and what stops it."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Validation: held-out images, scores by hand, and the choice of the final adapters."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

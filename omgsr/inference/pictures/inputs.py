@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omgsr.core import images
-from omgsr.core.images import ImageError
+from omgsr.core.image_files import ImageError
 from omgsr.data import image_lists
 from omgsr.data.image_lists import ListError
 

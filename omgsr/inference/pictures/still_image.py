@@ -47,7 +47,7 @@ def read(path: Path | str) -> Picture:
     """Any still image file of 8 or 16 bits per channel => Picture.
 
     One bit becomes 0 and 255, palettes RGB, and CMYK sRGB through its profile, which it loses. An
-    images.ImageError names a file that is missing, empty, damaged, animated, too large
+    ImageError names a file that is missing, empty, damaged, animated, too large
     (OMGSR_MAX_PIXELS) or of 32 bits, and says what to do.
     """
     with image_files.opened(path) as image:

@@ -1,6 +1,4 @@
-"""Pre-trained latent diffusion models behind one small interface."""
+"""Pre-trained latent diffusion models behind one small interface, `base.Backbone`.
 
-from omgsr.models.backbones.base import Backbone
-from omgsr.models.backbones.from_folder import load
-
-__all__ = ["Backbone", "load"]
+`from_folder.load` reads whichever family a foundation folder holds.
+"""

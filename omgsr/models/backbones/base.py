@@ -1,7 +1,5 @@
 """The one type that the rest of the code sees of a pre-trained model."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch

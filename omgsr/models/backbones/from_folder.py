@@ -1,7 +1,5 @@
 """From a foundation folder to a backbone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from omgsr.core import files

@@ -1,9 +1,7 @@
 """Stable Diffusion 1.x and 2.x, and every model of the same diffusers classes."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
@@ -28,7 +26,7 @@ class StableDiffusion(Backbone):
     """Layers of the UNet that get an adapter."""
 
     @classmethod
-    def from_folder(cls, foundation: Path, folder: Path, origin: int) -> StableDiffusion:
+    def from_folder(cls, foundation: Path, folder: Path, origin: int) -> Self:
         """Reads vae/, unet/ and scheduler/ in `folder`, prompt.safetensors in `foundation`.
 
         Prediction type, noise schedule and latent scale are those of the checkpoint; `origin` is

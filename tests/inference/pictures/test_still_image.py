@@ -6,7 +6,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from omgsr.core import images
-from omgsr.core.images import ImageError
+from omgsr.core.image_files import ImageError
 from omgsr.inference.pictures import still_image
 
 RNG = np.random.default_rng(0)
