@@ -7,8 +7,6 @@ Two rules for what the paper leaves open:
   average: a mean over fewer metrics or benchmarks is not comparable with the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How scores were made: for every metric its version, weights, colours, sizes, seed and device."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import version

@@ -5,8 +5,6 @@ every window, 121 values a pixel for SSIM. OpenCV filters the image itself. The 
 order of their sums, 1e-15 of a value, which no printed digit of a score shows.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2
@@ -20,9 +18,7 @@ from torch.overrides import TorchFunctionMode
 class FastFilters(TorchFunctionMode):
     """While it holds, in this thread: conv2d of single channels in float64 is OpenCV's."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Any other call is torch's own."""
         kwargs = kwargs or {}
         if func is F.conv2d and _filters(*args, **kwargs):
@@ -35,6 +31,7 @@ def _filters(
     dilation: Any = 1, groups: int = 1,
 ) -> bool:  # fmt: skip
     """Whether a call is one kernel a channel over whole images, in float64 on the CPU."""
+    plain = ((stride, 1), (dilation, 1), (padding, 0))
     return (
         x.dtype == torch.float64
         and not x.is_cuda
@@ -42,21 +39,17 @@ def _filters(
         and bias is None
         and x.ndim == 4
         and x.shape[1] == weight.shape[0] == groups
-        and all(one in (value, (value, value), [value]) for one, value in
-                ((stride, 1), (dilation, 1), (padding, 0)))
+        and all(one in (value, (value, value), [value]) for one, value in plain)
         and min(a - b for a, b in zip(x.shape[2:], weight.shape[2:], strict=True)) >= 0
-    )  # fmt: skip
+    )
 
 
 def _filter(x: Tensor, weight: Tensor) -> Tensor:
     """(B, C, H, W) by (C, 1, h, w) => (B, C, H - h + 1, W - w + 1)."""
     h, w = weight.shape[2:]
-    height, width = x.shape[2] - h + 1, x.shape[3] - w + 1
-    out = np.empty((*x.shape[:2], height, width))
-    kernels = weight.detach().numpy()
-    for index, image in enumerate(x.detach().numpy()):
-        for channel, plane in enumerate(image):
-            whole = cv2.filter2D(np.ascontiguousarray(plane), cv2.CV_64F, kernels[channel, 0])
-            inner = whole[h // 2 : h // 2 + height, w // 2 : w // 2 + width]
-            out[index, channel] = inner
+    out = np.empty((*x.shape[:2], x.shape[2] - h + 1, x.shape[3] - w + 1))
+    for image, target in zip(x.detach().numpy(), out, strict=True):
+        for channel, kernel in enumerate(weight.detach().numpy()[:, 0]):
+            whole = cv2.filter2D(np.ascontiguousarray(image[channel]), cv2.CV_64F, kernel)
+            target[channel] = whole[h // 2 :, w // 2 :][: target.shape[1], : target.shape[2]]
     return torch.from_numpy(out)

@@ -4,8 +4,6 @@ Images need no file of their own (the HQ of a pair may be a crop of a photograph
 alone decides its features, and the distance takes milliseconds where PyIQA's takes a minute.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -1,20 +1,18 @@
 """Scores that are finished, a file an image, so that a killed run continues where it was."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from omgsr.core import files
-from omgsr.core.fingerprint import code
+from omgsr.core.fingerprint import code, sha256
 from omgsr.evaluation.scoring import Item, Scored
 
 
@@ -28,22 +26,15 @@ class Kept:
         """The kept scores of an image, or else those of `compute`, which are kept."""
         path = self.folder / f"{name}.json"
         if path.exists():
-            return self._read(name, files.read_json(path))
+            told = files.read_json(path)
+            features = {m: np.array(one, np.float32) for m, one in told["features"].items()}
+            return Scored(name, told["values"], tuple(told["notes"]), features)
         scored = compute()
         # JSON gives a float64 back to the last bit, and a float32 by way of it.
         features = {metric: one.tolist() for metric, one in scored.features.items()}
         told = {"values": scored.values, "notes": list(scored.notes), "features": features}
         files.write_text(path, json.dumps(told, allow_nan=False))
         return scored
-
-    @staticmethod
-    def _read(name: str, told: Mapping[str, Any]) -> Scored:
-        return Scored(
-            name=name,
-            values=told["values"],
-            notes=tuple(told["notes"]),
-            features={m: np.array(one, np.float32) for m, one in told["features"].items()},
-        )
 
 
 def fingerprint(contract: Mapping[str, Any], sets: Mapping[str, Iterable[Item]]) -> str:
@@ -53,21 +44,16 @@ def fingerprint(contract: Mapping[str, Any], sets: Mapping[str, Iterable[Item]])
         digest.update(path.read_bytes())
     for package in ("numpy", "scipy", "pillow", "opencv-python-headless", "torchvision", "timm"):
         digest.update(f"{package} {_version(package)}".encode())
-    content = cache(_sha256)
+    content = cache(sha256)
     for name, items in sets.items():
         for item in items:
             hq = content(item.row.hq) if item.row.hq else ""
-            digest.update(f"{name}{item.row}{content(str(item.sr))}{hq}".encode())
+            digest.update(f"{name}{item.row}{content(item.sr)}{hq}".encode())
     return digest.hexdigest()[:16]
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _version(package: str) -> str:
     try:
         return version(package)
-    except ImportError:
+    except PackageNotFoundError:
         return ""

@@ -1,7 +1,5 @@
 """PyIQA's table of metrics, read without importing PyIQA (which takes seconds and torch)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location

@@ -4,21 +4,20 @@ While a metric is made, torch's cache is an empty folder and every download is a
 that the metric wants passes here once, under its published name, and is known with its sha256.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from hashlib import file_digest
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import unquote
 
 import torch
 
+from omgsr.core.fingerprint import sha256
 from omgsr.core.offline import MissingFile
 
 MIRROR = "OMGSR_WEIGHTS"
@@ -50,9 +49,7 @@ def mirrored(name: str) -> Path | None:
 
 def described(path: Path, name: str = "") -> WeightFile:
     """A file's record; `name` is the published one where the path has another."""
-    with open(path, "rb") as handle:
-        digest = file_digest(handle, "sha256").hexdigest()
-    return WeightFile(file=name or path.name, sha256=digest, bytes=path.stat().st_size)
+    return WeightFile(file=name or path.name, sha256=sha256(path), bytes=path.stat().st_size)
 
 
 @contextmanager
@@ -74,18 +71,20 @@ def published(architecture: str) -> Iterator[list[WeightFile]]:
     shelf = _Shelf(Path(torch.hub.get_dir()))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        replace = _replacer(stack)
-        replace(torch.hub, "_hub_dir", str(folder))
-        for module in (torch.hub, download_util):
-            replace(module, "download_url_to_file", shelf.link)
-        for module in holders:
-            replace(module, "DEFAULT_CACHE_DIR", str(folder / "pyiqa"))
         (folder / "pyiqa").mkdir()
-        replace(clip_model, "_download", shelf.clip)
+        changes = [
+            (torch.hub, "_hub_dir", str(folder)),
+            *((one, "download_url_to_file", shelf.link) for one in (torch.hub, download_util)),
+            *((holder, "DEFAULT_CACHE_DIR", str(folder / "pyiqa")) for holder in holders),
+            (clip_model, "_download", shelf.clip),
+        ]
         if architecture in _COMPLETE:
             timm = import_module("timm")
-            replace(timm, "create_model", _untrained(timm.create_model))
-        stack.enter_context(_weights_only())
+            changes.append((timm, "create_model", _untrained(timm.create_model)))
+        for owner, name, value in changes:
+            stack.enter_context(patch.object(owner, name, value))
+        # torch.load refuses anything but tensors, whatever its caller asks for.
+        stack.enter_context(patch.dict(os.environ, {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}))
         yield shelf.read
 
 
@@ -122,30 +121,5 @@ class _Shelf:
         return str(folder / name)
 
 
-def _replacer(stack: ExitStack) -> Callable[[Any, str, Any], None]:
-    """Gives a setattr that the stack takes back."""
-
-    def replace(owner: Any, name: str, value: Any) -> None:
-        stack.callback(setattr, owner, name, getattr(owner, name))
-        setattr(owner, name, value)
-
-    return replace
-
-
 def _untrained(create: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *names, **options: create(*names, **{**options, "pretrained": False})
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """Makes torch.load refuse anything but tensors, whatever its caller asks for."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

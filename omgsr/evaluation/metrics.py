@@ -3,8 +3,6 @@
 Mode and direction are PyIQA's own (`default_model_configs.py`), so no list of ours can disagree.
 """
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import io

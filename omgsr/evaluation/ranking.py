@@ -1,7 +1,5 @@
 """How firm a ranking by composite scores is: the same ranking with one metric or benchmark less."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import pandas as pd

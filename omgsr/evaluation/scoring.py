@@ -4,8 +4,6 @@ Every image is decoded once for all metrics and scored alone, by one thread: its
 neither on how many threads there are nor on the images beside it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

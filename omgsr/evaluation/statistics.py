@@ -2,9 +2,8 @@
 
 Images are drawn with replacement, the same ones for both methods of a comparison. Crops of one
 photograph are not independent; where a benchmark holds such, give their photograph as the group.
+scipy.stats.bootstrap has no groups and other draws, so its intervals would be other numbers.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from omgsr.core import seeding
 
 RESAMPLINGS = 10_000
 LEVEL = 0.95
+_KEYS = ["run", "benchmark", "metric"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +74,9 @@ def difference(
     names = list(first)
     gaps = np.array([first[name] - second[name] for name in names])
     found = interval(gaps.tolist(), seed, [groups[n] for n in names] if groups else None)
-    better, worse = (gaps < 0, gaps > 0) if lower_better else (gaps > 0, gaps < 0)
-    return Difference(
-        mean=found.mean, low=found.low, high=found.high, images=found.images,
-        won=int(better.sum()), lost=int(worse.sum()),
-    )  # fmt: skip
+    better = -gaps if lower_better else gaps
+    won, lost = int((better > 0).sum()), int((better < 0).sum())
+    return Difference(**vars(found), won=won, lost=lost)
 
 
 def intervals(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -86,15 +84,11 @@ def intervals(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
     Rows with an empty image, the means, are left out, and so are metrics that have no image rows.
     """
-    single = scores[scores["image"] != ""].dropna(subset=["value"])
     rows = [
-        (*key, found.mean, found.low, found.high, found.images)
-        for key, own in single.groupby(["run", "benchmark", "metric"], sort=False)
-        for found in [interval(own["value"].tolist(), seed)]
+        {**dict(zip(_KEYS, key, strict=True)), **vars(interval(list(values.values()), seed))}
+        for key, values in _single(scores).items()
     ]
-    return pd.DataFrame(
-        rows, columns=["run", "benchmark", "metric", "mean", "low", "high", "images"]
-    )
+    return pd.DataFrame(rows, columns=[*_KEYS, "mean", "low", "high", "images"])
 
 
 def differences(
@@ -105,50 +99,42 @@ def differences(
     A metric of whole sets, such as FID, has a difference and nothing else. Raises ValueError where
     the reference has no scores.
     """
-    single = scores[scores["image"] != ""].dropna(subset=["value"])
-    known = {
-        key: dict(zip(own["image"], own["value"], strict=True))
-        for key, own in single.groupby(["run", "benchmark", "metric"], sort=False)
-    }
-    means = _of_sets(scores, known)
-    if not any(run == reference for run, _, _ in (*known, *means)):
+    known = _single(scores)
+    means = scores[scores["image"] == ""].dropna(subset=["value"]).set_index(_KEYS)["value"]
+    whole = {key: float(value) for key, value in means.items() if key not in known}
+    if not any(run == reference for run, _, _ in (*known, *whole)):
         raise ValueError(f"no scores of {reference!r} to compare with")
     rows: list[tuple[object, ...]] = []
     for (run, benchmark, metric), values in known.items():
         other = known.get((reference, benchmark, metric))
-        if run == reference or other is None:
-            continue
-        d = difference(values, other, lower_better[metric], seed)
-        rows.append((run, benchmark, metric, d.mean, d.low, d.high, d.won, d.lost, d.images))
-    for (run, benchmark, metric), value in means.items():
-        if run != reference and (reference, benchmark, metric) in means:
-            gap = value - means[reference, benchmark, metric]
+        if run != reference and other is not None:
+            d = difference(values, other, lower_better[metric], seed)
+            rows.append((run, benchmark, metric, d.mean, d.low, d.high, d.won, d.lost, d.images))
+    for (run, benchmark, metric), value in whole.items():
+        if run != reference and (reference, benchmark, metric) in whole:
+            gap = value - whole[reference, benchmark, metric]
             rows.append((run, benchmark, metric, gap, *(None,) * 5))
-    columns = ["run", "benchmark", "metric", "difference", "low", "high", "won", "lost", "images"]
+    columns = [*_KEYS, "difference", "low", "high", "won", "lost", "images"]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.astype(dict.fromkeys(columns[-3:], "Int64") | dict.fromkeys(columns[3:6], float))
 
 
-def _of_sets(
-    scores: pd.DataFrame, single: Mapping[tuple[str, str, str], object]
-) -> dict[tuple[str, str, str], float]:
-    """(run, benchmark, metric) => score, where only the whole set has one."""
-    means = scores[scores["image"] == ""].dropna(subset=["value"])
-    found = means.set_index(["run", "benchmark", "metric"])["value"].to_dict()
-    return {key: float(value) for key, value in found.items() if key not in single}
+def _single(scores: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
+    """(run, benchmark, metric) => score by image, without means and scores of whole sets."""
+    single = scores[scores["image"] != ""].dropna(subset=["value"])
+    return {
+        key: dict(zip(own["image"], own["value"], strict=True))
+        for key, own in single.groupby(_KEYS, sort=False)
+    }
 
 
 def _means(
     data: NDArray[np.float64], seed: int, groups: Sequence[str] | None
 ) -> NDArray[np.float64]:
     """Means of the resampled scores: (RESAMPLINGS,); whole groups are drawn where given."""
-    rng = seeding.rng(seed, "bootstrap", len(data))
-    if groups is None:
-        return np.array([data[draw].mean() for draw in _draws(rng, len(data))])
-    _, member = np.unique(np.asarray(groups), return_inverse=True)
+    member = np.unique(groups, return_inverse=True)[1] if groups else np.arange(len(data))
     sums, counts = np.bincount(member, data), np.bincount(member)
-    return np.array([sums[d].sum() / counts[d].sum() for d in _draws(rng, len(sums))])
-
-
-def _draws(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
-    return rng.integers(count, size=(RESAMPLINGS, count))
+    rng = seeding.rng(seed, "bootstrap", len(data))
+    draws = rng.integers(len(sums), size=(RESAMPLINGS, len(sums)))
+    means: NDArray[np.float64] = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    return means

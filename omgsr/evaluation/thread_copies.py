@@ -1,7 +1,5 @@
 """PyIQA's networks on many threads: their weights are shared, all else is a thread's own."""
 
-from __future__ import annotations
-
 import copy
 import threading
 from collections.abc import Iterator

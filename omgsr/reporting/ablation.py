@@ -3,8 +3,6 @@
 A setting is a variant at a timestep; its runs differ in their seed alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

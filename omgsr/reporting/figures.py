@@ -3,8 +3,6 @@
 Every function makes its own Figure object: no pyplot, so nothing is shared and nothing stays open.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pictures of a benchmark by every method, for sheets and pages."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

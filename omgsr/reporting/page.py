@@ -1,7 +1,5 @@
 """The report as one HTML file: no network, no other file, opens from disk."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re

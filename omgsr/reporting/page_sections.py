@@ -1,7 +1,5 @@
 """The sections of the report's page, from the frames and files that the stages have written."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

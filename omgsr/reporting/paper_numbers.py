@@ -5,8 +5,6 @@ value, note. A note tells a known misprint. "RealLR250" and "RealLQ200" of the p
 and RealLR200. Methods of Table 3 were run by the paper's authors: compare within one table only.
 """
 
-from __future__ import annotations
-
 import io
 from importlib.resources import files
 

@@ -4,8 +4,6 @@ A form takes those of our runs that its table is about, such as one variant at s
 is left out where the sweep holds none to compare. What is quoted is marked and ranked apart.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """What all figures share: colours, labels, and PNGs of equal bytes for equal figures."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path

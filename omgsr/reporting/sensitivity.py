@@ -5,8 +5,6 @@ backbone. Its (P, N) of every image and its backbone's signal-to-noise ratios ar
 needed; the number of images is varied over parts of the same numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import numpy as np

@@ -3,8 +3,6 @@
 Pixels are shown as they are: the detail is enlarged by a whole number without smoothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

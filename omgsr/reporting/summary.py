@@ -1,7 +1,5 @@
 """What the runs scored, read back: long frames, the paper's tables and a nested summary."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from dataclasses import replace

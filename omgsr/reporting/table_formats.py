@@ -1,7 +1,5 @@
 """Tables as Markdown, CSV and LaTeX (booktabs)."""
 
-from __future__ import annotations
-
 import csv
 import io
 import unicodedata

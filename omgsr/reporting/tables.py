@@ -4,8 +4,6 @@ Values are compared as they are printed, so two that look equal are marked alike
 quoted from the paper are ranked apart from ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
