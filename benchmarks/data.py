@@ -26,11 +26,11 @@ from PIL import Image
 from skimage import data
 
 from omgsr import config
-from omgsr.config import Folder, Images
 from omgsr.core import images, seeding
 from omgsr.core.parallel import ordered_map
 from omgsr.data import audit, image_sets, manifest, pairs
 from omgsr.data.degradation import degrade
+from omgsr.data.settings import Folder, Images
 
 PLAIN = 60
 """Images of the plain loop."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from omgsr import config
 from omgsr.data import manifest
 from omgsr.data.datasets import Batch, Pairs, batches
+from omgsr.experiments import Run
 from omgsr.training.processes import Processes
 from omgsr.training.trainer import Trainer
 from stages import train
@@ -44,7 +45,7 @@ def main(names: list[str], steps: int) -> None:
 
 def trainer(settings: config.Config, variant: str) -> Trainer:
     """A fresh trainer of a variant at t = 273, as the stage `train` makes it."""
-    run = config.Run(variant, "273", 0)
+    run = Run(variant, "273", 0)
     about = train.card(settings, run, {"t": 273, "source": "given"})
     return train.trainer(settings, about, Processes())
 

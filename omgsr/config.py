@@ -9,26 +9,19 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from omgsr import cross_checks
-from omgsr.baselines.settings import Method as Method
+from omgsr.baselines.settings import Method
 from omgsr.core import refusals
-from omgsr.core.settings import ConfigError as ConfigError
-from omgsr.core.settings import Whole, read, section, unknown
+from omgsr.core.settings import ConfigError, Whole, read, section, unknown
 from omgsr.core.yaml_files import line_of, read_yaml
 from omgsr.data.presets import Preset
-from omgsr.data.settings import Benchmark as Benchmark
-from omgsr.data.settings import Data as Data
-from omgsr.data.settings import Folder as Folder
-from omgsr.data.settings import Images as Images
-from omgsr.evaluation.settings import Score as Score
-from omgsr.experiments import Ablation as Ablation
-from omgsr.experiments import Run as Run
-from omgsr.experiments import Sweep as Sweep
-from omgsr.inference.settings import Infer as Infer
-from omgsr.method.settings import TimestepSection as TimestepSection
-from omgsr.method.settings import Variant as Variant
+from omgsr.data.settings import Benchmark, Data, Images
+from omgsr.evaluation.settings import Score
+from omgsr.experiments import Ablation, Run, Sweep
+from omgsr.inference.settings import Infer
+from omgsr.method.settings import TimestepSection, Variant
 from omgsr.models import catalogue
-from omgsr.models.settings import Foundation as Foundation
-from omgsr.training.settings import Train as Train
+from omgsr.models.settings import Foundation
+from omgsr.training.settings import Train
 
 HOME = "params.yaml"
 PARAMS = ("profile", "seed", "variants", "sweep", "methods", "degradation")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from omgsr import config
 from omgsr.baselines import foreign_outputs as by_rows
 from omgsr.baselines import registry
-from omgsr.config import Method
+from omgsr.baselines.settings import Method
 from omgsr.core import devices, files
 from omgsr.core.fingerprint import sha256
 from omgsr.data import manifest

@@ -16,6 +16,7 @@ from omgsr import config
 from omgsr.core import images
 from omgsr.data import photographs
 from omgsr.models import foundation
+from omgsr.models.settings import Foundation
 
 OUT = Path("foundation")
 
@@ -31,7 +32,7 @@ def train(settings: config.Config) -> None:
             bar.update()
 
 
-def located(section: config.Foundation, root: Path) -> config.Foundation:
+def located(section: Foundation, root: Path) -> Foundation:
     """The section with the path of its feature weights below `root`, as the user means it."""
     if section.features.path is None:
         return section

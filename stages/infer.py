@@ -16,6 +16,7 @@ from omgsr.core import devices
 from omgsr.data import manifest
 from omgsr.inference import benchmarks
 from omgsr.inference.restore import OneStep
+from omgsr.inference.settings import Infer
 from omgsr.method import run_card
 
 
@@ -37,7 +38,7 @@ def main(run: str) -> None:
         print(f"infer: {note}", file=sys.stderr)
 
 
-def load(model: Path, plan: config.Infer) -> OneStep:
+def load(model: Path, plan: Infer) -> OneStep:
     """The run as the profile wants it used, on the device that is there."""
     generator, _ = run_card.load(model, Path("foundation"))
     options = {field.name: getattr(plan, field.name) for field in fields(plan)}

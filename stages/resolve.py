@@ -8,12 +8,13 @@ from pathlib import Path
 
 from omgsr import config
 from omgsr.core import files
+from omgsr.experiments import Run
 
 
 def main(variant: str, timestep: str, seed: str) -> None:
     """The values of a run, as in the sweep."""
     settings = config.load()
-    run = config.Run(variant, timestep, int(seed))
+    run = Run(variant, timestep, int(seed))
     if run not in settings.runs:
         raise ValueError(f"{run.name} is not in the sweep: {', '.join(settings.run_names)}")
     if timestep == "auto":

@@ -23,6 +23,7 @@ from omgsr.data.manifest import Row
 from omgsr.evaluation import contract, finished, metrics, scoring
 from omgsr.evaluation.metrics import Metric
 from omgsr.evaluation.scoring import Item, Scored
+from omgsr.evaluation.settings import Score
 
 Rows = list[dict[str, str | float]]
 
@@ -64,7 +65,7 @@ def main(run: str) -> None:
         print(f"score: {note}", file=sys.stderr)
 
 
-def reference(plan: config.Score, name: str, items: Sequence[Item]) -> list[Item]:
+def reference(plan: Score, name: str, items: Sequence[Item]) -> list[Item]:
     """The images that metrics of whole sets compare with: the named folder's, else the HQ."""
     rows = [item.row for item in items if item.row.hq]
     if name in plan.reference:

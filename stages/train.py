@@ -24,6 +24,7 @@ from omgsr.data import manifest
 from omgsr.data.datasets import Pairs
 from omgsr.data.manifest import Row
 from omgsr.evaluation import metrics
+from omgsr.experiments import Run
 from omgsr.method import perceptual, run_card
 from omgsr.method.generator import Generator
 from omgsr.models import features
@@ -32,7 +33,7 @@ from omgsr.training import memory, previews, validation
 from omgsr.training.checkpoint import CheckpointError
 from omgsr.training.processes import Processes
 from omgsr.training.session import Session, fingerprint
-from omgsr.training.settings import Settings
+from omgsr.training.settings import Settings, Train
 from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
 from stages.tracking import recording
 
@@ -41,7 +42,7 @@ SHOWN = 6
 """Pairs of a preview sheet."""
 
 
-def card(settings: config.Config, run: config.Run, resolved: dict[str, Any]) -> dict[str, Any]:
+def card(settings: config.Config, run: Run, resolved: dict[str, Any]) -> dict[str, Any]:
     """The fields of the run card: everything that decides the run, read from its one source."""
     plan = settings.train
     return {
@@ -76,7 +77,7 @@ def trainer(settings: config.Config, about: dict[str, Any], processes: Processes
     return Trainer(generator, network, chosen, processes, looked_at)
 
 
-def validator(plan: config.Train, held: Sequence[Row], scale: int) -> validation.Validator | None:
+def validator(plan: Train, held: Sequence[Row], scale: int) -> validation.Validator | None:
     """The validation that the profile asks for; metrics without weights are named and left out."""
     if plan.validation is None:
         return None
@@ -88,7 +89,7 @@ def validator(plan: config.Train, held: Sequence[Row], scale: int) -> validation
     return validation.Validator(manifest.spread(held, plan.validation.pairs), scale, loaded)
 
 
-def train(session: Session, pairs: Pairs, shown: Pairs, plan: config.Train, log: Any) -> None:
+def train(session: Session, pairs: Pairs, shown: Pairs, plan: Train, log: Any) -> None:
     """Runs the steps that are left with a bar, live curves and preview sheets."""
     state, main = session.trainer, session.trainer.processes.main
     grid = previews.fixed(shown, SHOWN)
@@ -125,7 +126,7 @@ def publish(session: Session, out: Path, about: dict[str, Any], times: dict[str,
 
 def main(variant: str, timestep: str, seed: str) -> None:
     """The values of a run, as in the sweep."""
-    settings, run = config.load(), config.Run(variant, timestep, int(seed))
+    settings, run = config.load(), Run(variant, timestep, int(seed))
     out, plan, processes = Path("runs", run.name), settings.train, Processes.start()
     about = card(settings, run, files.read_json(out / "t.json"))
     rows, held = manifest.read("data/pairs/train.csv"), list[Row]()

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from omgsr import config
-from omgsr.config import ConfigError
+from omgsr.core.settings import ConfigError
 
 ROOT = Path(__file__).parents[1]
 REMOVED = object()

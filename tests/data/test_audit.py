@@ -12,11 +12,12 @@ import pytest
 from PIL import ExifTags, Image
 
 from omgsr import cli, config
-from omgsr.config import Benchmark, Config, Folder
+from omgsr.config import Config
 from omgsr.core import images
 from omgsr.core.image_files import ImageError
 from omgsr.data import audit, audit_report
 from omgsr.data.audit import Part
+from omgsr.data.settings import Benchmark, Folder, Images
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
@@ -41,8 +42,8 @@ def data(tmp_path: Path) -> Path:
 def settings(data: Path, **folder: object) -> Config:
     """The mini profile with these images, crops of 96."""
     base = config.load(ROOT, "mini")
-    train = config.Images(folders=(Folder(**{"path": str(data / "lsdir")} | folder),))
-    lq, hq = (config.Images(folders=(Folder(path=str(data / f"test/{s}")),)) for s in ("lq", "hq"))
+    train = Images(folders=(Folder(**{"path": str(data / "lsdir")} | folder),))
+    lq, hq = (Images(folders=(Folder(path=str(data / f"test/{s}")),)) for s in ("lq", "hq"))
     test = Benchmark(lq=lq, hq=hq, crop=None, degradation=None, paired=True)
     return replace(base, data=replace(base.data, train=train), benchmarks={"real": test})
 
@@ -127,7 +128,7 @@ def test_images_of_other_sizes_and_equal_bytes_are_no_copies(tmp_path: Path) -> 
 
 def test_a_file_that_is_trained_on_and_tested_on_is_found_without_decoding(data: Path) -> None:
     given = settings(data)
-    hq = config.Images(folders=(Folder(path=str(data / "lsdir/0001000")),))
+    hq = Images(folders=(Folder(path=str(data / "lsdir/0001000")),))
     test = Benchmark(hq=hq, crop=None, degradation="light", paired=True)
     (line,) = check(replace(given, benchmarks={"test": test}), data)[1]
     assert line.startswith("test.hq: 3 images are in train too: 3 is 0001000__3, ")

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from omgsr import config
-from omgsr.config import Benchmark, Folder, Images
 from omgsr.core import images
 from omgsr.core.image_files import ImageError
 from omgsr.data import image_sets, manifest, photographs
 from omgsr.data.expectations import SourceError
+from omgsr.data.settings import Benchmark, Folder, Images
 
 ROOT = Path(__file__).parents[2]
 

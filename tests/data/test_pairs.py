@@ -24,6 +24,7 @@ from omgsr.data import manifest, pairs
 from omgsr.data.degradation import degrade
 from omgsr.data.manifest import Row
 from omgsr.data.pairs import Plan, boxes, fingerprint, make, make_one
+from omgsr.data.settings import Benchmark, Folder, Images
 
 ROOT = Path(__file__).parents[2]
 PRESETS = config.load(ROOT, ready=False).degradation
@@ -214,10 +215,10 @@ def plans_of(c: config.Config, folder: str) -> dict[str, Plan | None]:
 
 
 def test_sets_with_lq_are_only_touched_to_be_cropped() -> None:
-    lq = config.Images(folders=(config.Folder(path="lq"),))
+    lq = Images(folders=(Folder(path="lq"),))
     settings = config.load(ROOT, "mini")
     sets = {
-        name: config.Benchmark(lq=lq, crop=crop, degradation=None, paired=False)
+        name: Benchmark(lq=lq, crop=crop, degradation=None, paired=False)
         for name, crop in (("whole", None), ("centre", 512))
     }
     found = plans_of(replace(settings, benchmarks=sets), "data/pairs")
