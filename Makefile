@@ -14,7 +14,7 @@ export DO_NOT_TRACK := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro ablations sensitivity test test-all lint ui clean install
+.PHONY: help repro ablations sensitivity test test-kernels test-all lint ui clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,12 @@ sensitivity: $(READY) ## how t* depends on preset, data, latent and backbone => 
 
 test: $(READY) ## run the tests (minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+# Two kinds of kernels are always seen: `make test` has the processor's own, this what it lacks.
+KERNELS := $(shell if grep -qm1 avx512f /proc/cpuinfo 2>/dev/null; then echo AVX2 avx2; else echo SSE41 default; fi)
+test-kernels: $(READY) ## run the tests that compute once more, with the kernels of an older processor
+	@ONEDNN_MAX_CPU_ISA=$(word 1,$(KERNELS)) ATEN_CPU_CAPABILITY=$(word 2,$(KERNELS)) OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'numeric and not slow'
 
 test-all: test ## run the slow tests too: whole pipelines, killed and resumed
 	@$(BIN)/python -m pytest -m slow

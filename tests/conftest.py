@@ -10,6 +10,19 @@ from hypothesis import settings
 settings.register_profile("omgsr", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("omgsr")
 
+HERE = Path(__file__).parent
+NUMERIC = ("baselines", "benchmarks", "evaluation", "inference", "method", "models", "training")
+"""Rooms whose test modules compute with torch wherever they import it or tests/helpers/models."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what computes with torch as `numeric`."""
+    for item in items:
+        room = item.path.relative_to(HERE).parts[0]
+        loads = ("torch", "models")
+        if room in NUMERIC and any(hasattr(item.module, name) for name in loads):  # type: ignore
+            item.add_marker(pytest.mark.numeric)
+
 
 @pytest.fixture(scope="session")
 def checkout() -> Path:

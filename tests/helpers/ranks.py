@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from omgsr.data.datasets import Pairs
 from omgsr.data.manifest import Row
@@ -39,13 +40,29 @@ def pairs(folder: Path) -> Pairs:
 
 
 def seen(made: Trainer, data: Pairs) -> dict[str, Any]:
-    """Everything that is compared: terms and gradients of each step, and the final state."""
-    steps = []
+    """Everything that is compared: terms and gradients of each step, and what the steps moved.
+
+    Gradients and movements are by part: generator, heads, regulariser; `average` moves as well.
+    """
+    given, steps = places(made), []
     for terms in fit(made, data):
-        trained = made._adapters + made._heads + made._regulariser
-        gradients = [p.grad.clone() for p in trained if p.grad is not None]
+        gradients = {
+            part: [p.grad.clone() for p in parameters if p.grad is not None]
+            for part, parameters in made._parts.items()
+        }
         steps.append({"terms": terms, "gradients": gradients})
-    return {"steps": steps, "state": made.state_dict()}
+    moved = {
+        part: [b - a for a, b in zip(given[part], now, strict=True)]
+        for part, now in places(made).items()
+    }
+    return {"steps": steps, "moved": moved, "state": made.state_dict()}
+
+
+def places(made: Trainer) -> dict[str, list[Tensor]]:
+    """A copy of all trained weights by part, and of the generator's moving average."""
+    parts = {part: [p.detach().clone() for p in own] for part, own in made._parts.items()}
+    with made.result():
+        return parts | {"average": made.adapters()}
 
 
 def main(mode: str, foundation: Path, data: Path, out: Path) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,14 +13,17 @@ from omgsr.method.settings import Precision
 from omgsr.training import memory
 from omgsr.training.trainer import Trainer
 from tests.helpers import models
+from tests.helpers.closeness import apart, assert_same_gradients
 
 CPU = torch.device("cpu")
 
 
-def placed(tiny: Path, precision: Precision, checkpointing: bool = False) -> Trainer:
+def placed(
+    tiny: Path, precision: Precision, checkpointing: bool = False, **more: Any
+) -> Trainer:
     generator, features = models.generator(tiny, trained=0.1), models.feature_network(tiny)
     memory.place(generator, features, CPU, precision, checkpointing)
-    changes = {"precision": precision, "gradient_checkpointing": checkpointing}
+    changes = {"precision": precision, "gradient_checkpointing": checkpointing, **more}
     return Trainer(generator, features, models.settings(gradient_norms_every=1, **changes))
 
 
@@ -38,15 +42,37 @@ def test_frozen_weights_are_bf16_and_trained_ones_fp32(tiny: Path) -> None:
     assert {id(p) for p in trainer.generator.adapter_parameters()} == trained
 
 
-def test_a_step_in_bf16_is_near_one_in_fp32(tiny: Path) -> None:
-    exact, rough = (placed(tiny, p) for p in ("fp32", "bf16"))  # type: ignore[arg-type]
-    terms, near = (t.update([models.batch()]) for t in (exact, rough))
-    assert near == pytest.approx(terms, rel=0.1, abs=0.05)
+# How far apart the adapters' gradients may be. bf16 keeps 8 bits: every activation and every
+# gradient of one is rounded by up to 2^-9 of it. LRR goes through the encoder alone, some 10
+# layers: sqrt(2 * 10) * 2^-9 = 0.9 %. The others go through some 50 layers of three networks,
+# forward and back, 2 %, and through what turns on small differences at random weights: L1's signs,
+# the GAN's features that hardly depend on x, the ratios of small variances in Dv3CD. For them 0.2
+# to 0.3 was seen, so that the direction is what is asked for: below 0.7 it is less than 45 degrees
+# off, and no factor of 2 is lost. Images of 32 pixels would leave Dv3CD's coarsest maps 1 to 4
+# positions, whose variance in bf16 says nothing: there its norm alone is off by half.
+BF16_GRADIENT = {"lrr": 0.05, "l1": 0.7, "gan": 0.7, "dv3cd": 0.7}
+
+
+@pytest.mark.parametrize("loss", BF16_GRADIENT)
+def test_a_step_in_bf16_is_near_one_in_fp32(tiny: Path, loss: str) -> None:
+    """One loss at a time: the gradient of Dv3CD would hide all others."""
+    exact, rough = (placed(tiny, p, losses={loss: 1.0}) for p in ("fp32", "bf16"))  # type: ignore[arg-type]
+    given = models.batch(side=64)
+    terms, near = (t.update([given]) for t in (exact, rough))
+    values = {k: v for k, v in terms.items() if not k.startswith("grad/")}
+    # A mean over many elements: 10 roundings of 2^-9 that all have one sign are 0.02.
+    assert {k: near[k] for k in values} == pytest.approx(values, rel=0.04)
     assert near != terms
-    for a, b in ((exact._adapters, rough._adapters), (exact._heads, rough._heads)):
-        one, two = (torch.cat([p.grad.flatten() for p in x if p.grad is not None]) for x in (a, b))
-        assert two.dtype == torch.float32
-        assert float(torch.cosine_similarity(one, two, dim=0)) > 0.8
+    assert difference(exact._adapters, rough._adapters) < BF16_GRADIENT[loss]
+    if loss == "gan":  # a few convolutions deep, on features that were rounded: 0.02 was seen
+        assert difference(exact._heads, rough._heads) < 0.1
+
+
+def difference(exact: list[torch.nn.Parameter], rough: list[torch.nn.Parameter]) -> float:
+    """Of the gradients, which are in fp32 both."""
+    one, two = ([p.grad for p in x if p.grad is not None] for x in (exact, rough))
+    assert {x.dtype for x in one + two} == {torch.float32}
+    return apart(two, one)
 
 
 def test_pictures_and_latents_are_fp32_whatever_the_arithmetic(tiny: Path) -> None:
@@ -65,8 +91,8 @@ def test_gradient_checkpointing_changes_no_gradient(tiny: Path) -> None:
     trained = (t._adapters + t._heads for t in (plain, checked))
     for a, b in zip(*trained, strict=True):
         assert (a.grad is None) == (b.grad is None)
-        if a.grad is not None and b.grad is not None:
-            torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+    one, two = ([p.grad for p in x._adapters + x._heads] for x in (plain, checked))
+    assert_same_gradients([g for g in two if g is not None], [g for g in one if g is not None])
 
 
 def test_gradient_checkpointing_keeps_less(tiny: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from omgsr.training.processes import Processes
 from omgsr.training.trainer import fit
 from tests.helpers import models, ranks
+from tests.helpers.closeness import apart, assert_same_gradients
 
 
 def launch(checkout: Path, *words: str | Path, processes: int = 2) -> str:
@@ -46,28 +47,45 @@ def two(checkout: Path, tiny: Path, data: Path, tmp_path_factory: pytest.TempPat
 def test_every_gradient_is_the_same_in_both_processes(two: Any) -> None:
     """Those of the encoder's adapter too, which the official code does not average (T1)."""
     for first, second in zip(two[0]["steps"], two[1]["steps"], strict=True):
-        assert len(first["gradients"]) == len(second["gradients"]) > 100
-        assert all(map(torch.equal, first["gradients"], second["gradients"]))
+        one, other = flat(first["gradients"]), flat(second["gradients"])
+        assert one.keys() == other.keys()
+        assert len(one) > 100
+        assert all(torch.equal(one[name], other[name]) for name in one)
         assert first["terms"] == second["terms"]
     states = [flat(one["state"]) for one in two]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def assert_same_training(together: Any, single: Any) -> None:
+    """What a process of several saw is what one alone saw, up to the order of float32 sums.
+
+    In the first step only the order of four passes differs, so that gradients are equal to a few
+    times 2^-24 of them; 1e-5 is a hundred times that. AdamW then moves every weight by about the
+    learning rate, whatever its gradient's size: where that is rounding alone, its sign is too, and
+    one of n such weights takes the movement 2 / sqrt(n) apart. 0.1 allows for 20 of the 9,000
+    adapter weights (the processors that were tried have none), and 0.05 for what they do to later
+    gradients. Pairs or noises that are others', or not averaged, take both about 1 apart.
+    """
+    for number, (a, b) in enumerate(zip(together["steps"], single["steps"], strict=True)):
+        assert a["gradients"].keys() == b["gradients"].keys()
+        for part, expected in b["gradients"].items():
+            if number == 0:
+                assert_same_gradients(a["gradients"][part], expected, 1e-5)
+            assert apart(a["gradients"][part], expected) < 0.05, (number, part)
+        own = {k: v for k, v in b["terms"].items() if not k.startswith("grad/")}
+        near = pytest.approx(own, rel=1e-5 if number == 0 else 1e-3)
+        assert {k: a["terms"][k] for k in own} == near
+    for part, expected in single["moved"].items():
+        assert apart(together["moved"][part], expected) < 0.1, part
+
+
 def test_two_processes_follow_one_with_twice_the_accumulation(
     two: Any, tiny: Path, data: Path
 ) -> None:
-    """Equal up to the order of float32 sums; the sums are of different pairs in each process."""
     alone = ranks.seen(ranks.trainer(tiny, Processes(), ema=0.9), ranks.pairs(data))
-    for together, single in zip(two[0]["steps"], alone["steps"], strict=True):
-        largest = max(float(g.abs().max()) for g in single["gradients"])
-        for a, b in zip(together["gradients"], single["gradients"], strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5 * largest)
-        own = {k: v for k, v in single["terms"].items() if not k.startswith("grad/")}
-        assert {k: together["terms"][k] for k in own} == pytest.approx(own, rel=1e-4)
-    for name, value in flat(alone["state"]).items():
-        if name.startswith(("adapters", "heads", "average")):
-            torch.testing.assert_close(flat(two[0]["state"])[name], value, rtol=1e-2, atol=2e-4)
+    assert set(alone["moved"]) == {"generator", "heads", "average"}
+    assert_same_training(two[0], alone)
 
 
 def test_two_machines_of_one_process_each_are_two_processes(
@@ -106,20 +124,13 @@ def test_two_processes_distil_as_one(
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     alone = ranks.trainer(tiny, Processes(), ema=0.9, losses=ranks.DISTILLED)
     seen = ranks.seen(alone, ranks.pairs(data))
-    for together, single in zip(both[0]["steps"], seen["steps"], strict=True):
-        largest = max(float(g.abs().max()) for g in single["gradients"])
-        for a, b in zip(together["gradients"], single["gradients"], strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5 * largest)
-        assert {"vsd", "regulariser"} < set(single["terms"])
-    state = flat(seen["state"])
-    regulariser = [name for name in state if name.startswith("regulariser")]
-    assert len(regulariser) > 50
-    for name in regulariser:
-        torch.testing.assert_close(states[0][name], state[name], rtol=1e-2, atol=2e-4)
+    assert {"vsd", "regulariser"} < set(seen["steps"][0]["terms"])
+    assert set(seen["moved"]) == {"generator", "regulariser", "average"}
+    assert_same_training(both[0], seen)
 
 
 def test_gradients_would_differ_if_they_were_not_averaged(tiny: Path, data: Path) -> None:
-    """The pairs of the two processes are not the same ones: the tests above can fail."""
+    """Those of the two processes are clearly others: the bounds above can fail."""
     found = []
     for rank in range(2):
         made, pairs = ranks.trainer(tiny, Processes(), accumulate=2, steps=1), ranks.pairs(data)
@@ -127,7 +138,7 @@ def test_gradients_would_differ_if_they_were_not_averaged(tiny: Path, data: Path
         batches = [pairs[number, number] for number in shift]
         made.update([type(b)(b.x_lq[None], b.x_hq[None], [b.names]) for b in batches])
         found.append([p.grad for p in made._adapters if p.grad is not None])
-    assert not all(map(torch.equal, *found))
+    assert apart(*found) > 0.5
 
 
 def test_both_stop_when_one_meets_a_loss_that_is_not_finite(
