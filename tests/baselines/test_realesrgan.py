@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from omgsr.baselines import rrdbnet
-from omgsr.baselines.realesrgan import ArchitectureError, RealESRGAN, build, read
+from omgsr.baselines.realesrgan import RealESRGAN
+from omgsr.baselines.rrdbnet import ArchitectureError, build, read
 from omgsr.baselines.safe_pickle import UnsafeFile
 from omgsr.core import images
 from omgsr.data import photographs

@@ -1,7 +1,5 @@
 """What to restore and where to: files, folders, glob patterns and lists => {input: output}."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections import defaultdict
@@ -9,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omgsr.core import images
-from omgsr.core.images import ImageError
+from omgsr.core.image_files import ImageError
 from omgsr.data import image_lists
 from omgsr.data.image_lists import ListError
 
