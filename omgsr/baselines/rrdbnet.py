@@ -38,11 +38,8 @@ def network() -> Callable[..., nn.Module]:
         pixel_unshuffle=lambda x, scale: pixel_unshuffle(x, scale),
     )
     vars(registry).update(ARCH_REGISTRY=_Registry)
-    stand_ins = {
-        "basicsr.utils.registry": registry,
-        f"{basicsr_shim.__name__}.archs.arch_util": util,
-    }
-    with patch.dict(sys.modules, stand_ins):
+    beside = f"{basicsr_shim.__name__}.archs.arch_util"
+    with patch.dict(sys.modules, {"basicsr.utils.registry": registry, beside: util}):
         loaded: Any = basicsr_shim.module("archs.rrdbnet_arch")
     found: Callable[..., nn.Module] = loaded.RRDBNet
     return found

@@ -4,8 +4,6 @@ While the method works on one batch, threads decode the images after it and enco
 What waits at any time is bounded by `AHEAD` batches, however many images there are.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Tiles as large as memory takes, and work that goes on where it runs out: one by one, by halves."""
+"""Tiles as large as memory takes; where it runs out, images go one by one and tiles are halved."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -58,9 +58,8 @@ class MemoryTiles:
         """
         memory = self.free - (buffers if self.device.type == "cpu" else 0)
         together = max(int(memory / (self.pixel * math.prod(size) * self.scale**2)), 1)
-        tiling = (
-            self._fitting(memory) if self.tile is None else self._tiling(self.tile, self.overlap)
-        )
+        asked = None if self.tile is None else self._tiling(self.tile, self.overlap)
+        tiling = asked or self._fitting(memory)
         parts = (images[first : first + together] for first in range(0, len(images), together))
         return [made for part in parts for made in self._within(function, part, tiling, size)]
 

@@ -202,7 +202,7 @@ def test_a_large_image_stays_within_the_memory() -> None:
 import re, sys
 from pathlib import Path
 import numpy as np
-from tests.test_realesrgan import RealESRGAN, network
+from tests.baselines.test_realesrgan import RealESRGAN, network
 def peak():
     said = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+(\\d+)", said)[1]) / 1024

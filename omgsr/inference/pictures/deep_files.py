@@ -1,6 +1,6 @@
 """PNG of 16 bits and TIFF, put together here: no library writes them with what goes along.
 
-tifffile, too, writes no EXIF or GPS folder, and of a PNG OpenCV writes neither dpi nor grey + alpha.
+tifffile, too, writes no EXIF or GPS folder; of a PNG, OpenCV writes neither dpi nor grey + alpha.
 """
 
 import io

@@ -1,7 +1,5 @@
 """Still images with all that survives a restoration: 16 bits, alpha, grey, profile, EXIF, XMP."""
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 from pathlib import Path
