@@ -15,12 +15,14 @@ from tqdm import tqdm
 from omgsr import config
 from omgsr.baselines import foreign_outputs as by_rows
 from omgsr.baselines import registry
+from omgsr.baselines.known import KNOWN
 from omgsr.baselines.settings import Method
 from omgsr.core import devices, files
 from omgsr.core.fingerprint import sha256
 from omgsr.data import manifest
 from omgsr.data.manifest import Row
 from omgsr.inference import benchmarks
+from omgsr.inference.method import Method as Restorer
 
 FOUNDATION = Path("foundation")
 
@@ -47,9 +49,9 @@ def main(name: str) -> None:
     files.write_json(run / "method.json", card(given, method))
 
 
-def load(given: Method) -> registry.Method:
+def load(given: Method) -> Restorer:
     """The method of a definition, on the device that is there."""
-    where = FOUNDATION if registry.KNOWN[given.kind].foundation else None
+    where = FOUNDATION if KNOWN[given.kind].foundation else None
     path = None if given.path is None else rooted(given)
     return registry.load(
         given.kind, path=path, foundation=where, device=devices.pick(), **given.options.given
@@ -68,9 +70,9 @@ def copy(folder: Path, rows: list[Row], scale: int, run: Path) -> Iterator[str]:
         yield row.name
 
 
-def card(given: Method, method: registry.Method | None) -> dict[str, Any]:
+def card(given: Method, method: Restorer | None) -> dict[str, Any]:
     """What made the images, for who asks where a number comes from."""
-    known = registry.KNOWN[given.kind]
+    known = KNOWN[given.kind]
     about: dict[str, Any] = {"kind": given.kind, "options": given.options.given}
     if given.path is not None:
         about |= {"path": given.path, "sha256": sha256(rooted(given)), "licence": known.licence}

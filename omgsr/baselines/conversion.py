@@ -7,8 +7,6 @@ base.safetensors                                         layers trained as a who
 method.json                                              what it is, written last
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Benchmarks by someone else: the outputs of another program for the rows of a manifest."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The methods beside OMGSR: what each needs, where its weights are had, and under what terms."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 _ONE_STEP = ("color", "dtype", "latent", "prompt", "tile", "overlap", "process_size", "seed")

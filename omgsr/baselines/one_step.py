@@ -1,7 +1,5 @@
 """OSEDiff and PiSA-SR as methods: their generators in OMGSR's own restoration."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

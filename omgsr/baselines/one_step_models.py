@@ -12,8 +12,6 @@ what the pixel adapter gives and what the semantic adapter adds to it:
 With l_pix = l_sem = 1, its default, that is one evaluation with both adapters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial

@@ -4,8 +4,6 @@ Both are dicts of torch.save: ranks, lists of the adapted layers, and state dict
 under diffusers' names, such as up_blocks.1.resnets.0.conv1.lora_A.default_decoder.weight.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 ALPHA = 8

@@ -1,39 +1,34 @@
-"""Real-ESRGAN (Wang et al., 2021): basicsr's RRDBNet with the released weights.
+"""Real-ESRGAN (Wang et al., 2021) as a method: its network makes one size, Lanczos any other."""
 
-A network of x4, x2 or x1 makes one size; any other is Lanczos of that.
-"""
-
-from __future__ import annotations
-
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from omgsr.baselines import resampling, rrdbnet, safe_pickle
-from omgsr.baselines.enlarging import Enlarger
+from omgsr.baselines import resampling, rrdbnet
 from omgsr.inference.method import Size
-from omgsr.models import weights
+from omgsr.inference.tiles_within_memory import MemoryTiles
+from omgsr.inference.tiling import Tiling, tiled
 
 MAPS = 4
 """Feature maps of the result's size that the network holds at once: 3.5, measured on a CPU."""
-_UNSHUFFLED = {3: 4, 12: 2, 48: 1}  # channels of the first convolution => scale
+WHOLE = 4
+"""Tiles whose area a result may have and not be tiled."""
+ON_DEVICE = 4096 * 4096
+"""Pixels of the largest tiled result that is put together on a GPU."""
+BUFFERS = 24
+"""Bytes that a result takes on the CPU for each of its pixels, beside the network."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-class ArchitectureError(ValueError):
-    """Weights of another network than RRDBNet; the message names the file."""
-
-
 class RealESRGAN:
-    """The network as a method."""
+    """An RRDBNet that enlarges by `scale`, over images of any size, whole or by tiles."""
 
     def __init__(
         self,
@@ -54,27 +49,21 @@ class RealESRGAN:
         self.network = network.to(self.device, self.dtype).eval().requires_grad_(False)
         self.scale: int = network.scale  # type: ignore[assignment]
         features: int = network.conv_first.out_channels  # type: ignore[assignment, union-attr]
-        self._enlarger = Enlarger(
-            self.network, self.scale, step=4 // self.scale,
-            pixel=MAPS * features * self.dtype.itemsize, device=self.device, tile=tile,
-            overlap=overlap, memory=memory,
+        self.notes: list[str] = []
+        """What a user should know: memory that ran out."""
+        self.tile_used: int | None = None
+        """Side of the tiles of the last images, pixels of the network's result; None without."""
+        self._step = 4 // self.scale  # what the pixel-unshuffle takes
+        self._tiles = MemoryTiles(
+            device=self.device, pixel=MAPS * features * self.dtype.itemsize, step=self._step,
+            scale=self.scale, tile=tile, overlap=overlap, memory=memory, notes=self.notes,
         )  # fmt: skip
 
-    @property
-    def notes(self) -> list[str]:
-        """What a user should know: memory that ran out."""
-        return self._enlarger.notes
-
-    @property
-    def tile_used(self) -> int | None:
-        """Side of the tiles of the last images, pixels of the network's result; None without."""
-        return self._enlarger.tile_used
-
     @classmethod
-    def from_file(cls, path: Path | str, **options: Any) -> RealESRGAN:
-        """From a released .pth, or the same weights as .safetensors; see `read` for its errors."""
+    def from_file(cls, path: Path | str, **options: Any) -> Self:
+        """From a released .pth or the same weights as .safetensors; rrdbnet.py has the errors."""
         path = Path(path)
-        return cls(build(read(path), path), **options)
+        return cls(rrdbnet.build(rrdbnet.read(path), path), **options)
 
     @torch.inference_mode()
     def __call__(self, batch: Sequence[NDArray[Any]], size: Size) -> list[NDArray[np.float32]]:
@@ -91,56 +80,31 @@ class RealESRGAN:
         ]
 
     def _enlarge(self, x: Tensor) -> Tensor:
-        """(B, 3, h, w) => (B, 3, scale h, scale w), padded to what the pixel-unshuffle takes."""
+        """(B, 3, h, w) => fp32 (B, 3, scale h, scale w), padded to what the network takes."""
         height, width = x.shape[2:]
-        multiple = 4 // self.scale
-        down, right = -height % multiple, -width % multiple
+        down, right = -height % self._step, -width % self._step
         mode = "reflect" if down < height and right < width else "replicate"
         padded = F.pad(x, (0, right, 0, down), mode=mode)
-        return self._enlarger(padded)[..., : height * self.scale, : width * self.scale]
+        tall, wide = padded.shape[2:]
+        buffers = BUFFERS * tall * wide * self.scale**2 * len(x)
+        done = self._tiles.run(self._run, padded.split(1), (tall, wide), buffers)
+        return _joined(done)[..., : height * self.scale, : width * self.scale]
+
+    def _run(self, images: Sequence[Tensor], tiling: Tiling) -> list[Tensor]:
+        height, width = images[0].shape[2:]
+        if height * width <= WHOLE * tiling.tile**2:
+            self.tile_used = None
+            return [self.network(_joined(images)).float()]
+        self.tile_used = tiling.tile * self.scale
+        on_device = height * width * self.scale**2 <= ON_DEVICE
+        store = self.device if on_device else torch.device("cpu")
+        factor = Fraction(self.scale)
+        return [
+            tiled(lambda tiles, _: self.network(tiles), one, tiling, factor, store)
+            for one in images
+        ]
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a .pth, under params_ema, params or as it is, or in a .safetensors.
-
-    Raises FileNotFoundError for a missing file, ValueError for one that is not safe or not whole.
-    """
-    if path.suffix == ".safetensors":
-        weights.check(path)
-        return load_file(path)
-    held = safe_pickle.load(path)
-    if isinstance(held, Mapping):
-        held = held.get("params_ema", held.get("params", held))
-    if not isinstance(held, Mapping) or not all(isinstance(v, Tensor) for v in held.values()):
-        raise ArchitectureError(f"{path}: holds no weights under params_ema or params")
-    return dict(held)
-
-
-def build(state: Mapping[str, Tensor], path: Path) -> nn.Module:
-    """RRDBNet of the sizes that the weights have, with them: 23 blocks of 64 in x4plus and x2plus.
-
-    Raises ArchitectureError for weights of another network.
-    """
-    try:
-        features, channels = state["conv_first.weight"].shape[:2]
-        growth = state["body.0.rdb1.conv1.weight"].shape[0]
-        scale = _UNSHUFFLED[channels]
-    except (KeyError, IndexError, ValueError):
-        raise _another(path, f"it holds {min(state, default='nothing')}") from None
-    blocks = 1 + max(int(n[1]) for n in map(re.compile(r"body\.(\d+)\.").match, state) if n)
-    network = rrdbnet.network()(
-        num_in_ch=3, num_out_ch=3, scale=scale, num_feat=features, num_block=blocks,
-        num_grow_ch=growth,
-    )  # fmt: skip
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise _another(path, str(error).splitlines()[-1].strip()) from error
-    return network
-
-
-def _another(path: Path, reason: str) -> ArchitectureError:
-    return ArchitectureError(
-        f"{path}: not an RRDBNet for colour images ({reason}); supported are RealESRGAN_x4plus, "
-        "RealESRNet_x4plus, RealESRGAN_x4plus_anime_6B and RealESRGAN_x2plus"
-    )
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """One batch; a single part is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

@@ -1,14 +1,10 @@
 """Methods beside OMGSR behind its interface, for comparisons: by name, with weights by path."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
-from omgsr.baselines.known import KNOWN as KNOWN
-from omgsr.baselines.known import needs
-from omgsr.inference.method import Method as Method
-from omgsr.inference.method import Size as Size
+from omgsr.baselines.known import KNOWN, needs
+from omgsr.inference.method import Method
 
 # What needs torch is imported when it is asked for: `omgsr --help` lists the names.
 

@@ -1,7 +1,5 @@
 """The interpolations that every restoration is compared with: Pillow's bicubic and Lanczos."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

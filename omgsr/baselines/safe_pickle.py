@@ -4,8 +4,6 @@ Such a file is a pickle: a small program that builds objects, and that can call 
 what builds tensors and plain containers is let through.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 import warnings

@@ -1,7 +1,5 @@
 """What is installed and present on this machine, and what is missing for a profile: no network."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator

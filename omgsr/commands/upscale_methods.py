@@ -1,7 +1,5 @@
 """The method that `omgsr upscale` was asked for."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 from typing import Any

@@ -1,7 +1,5 @@
 """Restoration of the benchmarks: thin over restore.py, which the command uses too."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 

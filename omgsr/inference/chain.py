@@ -1,7 +1,5 @@
 """Encoder, one step, decoder (Eq. 7) over images of any size, by tiles where they are large."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Colour alignment of a restored image with the LQ image it came from."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Literal
 

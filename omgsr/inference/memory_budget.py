@@ -1,15 +1,13 @@
 """How much memory there is, and how large a tile it takes."""
 
-from __future__ import annotations
-
 import gc
 import math
-import os
 import re
 import resource
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 SHARE = 0.6
@@ -18,8 +16,6 @@ LARGEST = 512
 """Side of the largest tile that is chosen, pixels: that of the paper's training images."""
 SMALLEST = 64
 """Side below which tiles are not halved, pixels."""
-UNKNOWN = 4 * 2**30
-"""What is taken for free where the machine does not say, bytes."""
 # oneDNN says no more than that a primitive failed; of one that it has not, it says "descriptor".
 _EXHAUSTED = re.compile(
     "not enough memory|out of memory|can't allocate memory"
@@ -38,8 +34,8 @@ def free(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + unused
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    limits = (_available(), _group_limit(), _address_limit())
-    return min((limit for limit in limits if limit is not None), default=UNKNOWN)
+    limits = (psutil.virtual_memory().available, _group_limit(), _address_limit())
+    return min(limit for limit in limits if limit is not None)
 
 
 def bytes_per_pixel(config: Any, dtype: torch.dtype) -> int:
@@ -74,17 +70,6 @@ def release(device: torch.device) -> None:
         torch.mps.empty_cache()
 
 
-def _available() -> int | None:
-    """What Linux says is available; elsewhere half of the machine's memory."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found = dict(line.split(":", 1) for line in lines)
-        return int(found["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, KeyError):
-        pages = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} & set(getattr(os, "sysconf_names", ()))
-        return math.prod(os.sysconf(name) for name in pages) // 2 if len(pages) == 2 else None
-
-
 def _group_limit() -> int | None:
     """What is left of a container's limit."""
     for folder, names in _GROUPS.items():
@@ -101,8 +86,4 @@ def _address_limit() -> int | None:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return None
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except (OSError, ValueError):
-        pages = 0
-    return max(limit - pages * resource.getpagesize(), 0)
+    return max(limit - psutil.Process().memory_info().vms, 0)

@@ -1,7 +1,5 @@
 """The one interface of everything that restores an image: OMGSR and the methods beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Protocol
 

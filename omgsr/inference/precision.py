@@ -1,7 +1,5 @@
 """A network in half precision that never gives a black image."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 

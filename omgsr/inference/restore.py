@@ -1,9 +1,8 @@
 """Restoration by OMGSR: images of any size => images of exactly the asked size, in one step."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,9 @@ from omgsr.core import seeding
 from omgsr.inference import color, memory_budget, scaling
 from omgsr.inference.chain import Chain, View
 from omgsr.inference.color import Alignment
-from omgsr.inference.out_of_memory import within_memory
+from omgsr.inference.method import Size
 from omgsr.inference.precision import DTYPES, Precision, unit
-from omgsr.inference.precision import NonFiniteImage as NonFiniteImage
-from omgsr.inference.scaling import Size
+from omgsr.inference.tiles_within_memory import MemoryTiles
 from omgsr.inference.tiling import Tiling
 from omgsr.method.generator import Generator
 
@@ -71,11 +69,12 @@ class OneStep:
         on_cpu = generator.backbone.shift.device.type == "cpu"
         self._chain = Chain(generator, dtype, view, self.notes, workers if on_cpu else None)
         self._device, self._multiple = self._chain.device, generator.backbone.multiple
-        self._pixel = memory_budget.bytes_per_pixel(generator.backbone.vae.config, DTYPES[dtype])
-        free = memory_budget.SHARE * memory_budget.free(self._device)
-        self._memory = free if memory is None else memory * 2**30
-        self._overlap = overlap
-        self._asked = None if tile is None else self._tiling(tile, overlap)
+        self._tiles = MemoryTiles(
+            device=self._device, step=self._multiple, tile=tile, overlap=overlap, memory=memory,
+            pixel=memory_budget.bytes_per_pixel(generator.backbone.vae.config, DTYPES[dtype]),
+            batch=1 if on_cpu else 4,  # as much as the look at the whole image
+            notes=self.notes,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def __call__(self, batch: Sequence[NDArray[Any]], size: Size) -> list[NDArray[np.float32]]:
@@ -86,37 +85,17 @@ class OneStep:
         """
         _check(batch, size)
         working = scaling.working_size(size, self.process_size)
-        tiling, together = self._plan(working)
-        restored: list[NDArray[np.float32]] = []
-        for first in range(0, len(batch), together):
-            lq = [scaling.resize(image, working) for image in batch[first : first + together]]
-            restored += within_memory(
-                self._restore, lq, tiling, working, device=self._device, notes=self.notes
-            )
+        restore = partial(self._restore, size=working)
+        restored = self._tiles.run(restore, batch, working, BUFFERS * math.prod(working))
         made = [scaling.resize(image, size) for image in restored]
         return [np.clip(image, 0, 1, out=image) for image in made]
 
-    def _tiling(self, tile: int, overlap: int | None) -> Tiling:
-        """Tiles of the greatest side that the networks take and that is not above `tile`."""
-        side = max(tile // self._multiple, 1) * self._multiple
-        least = side // 4 if overlap is None else overlap
-        batch = 1 if self._device.type == "cpu" else 4  # as much as the look at the whole image
-        return Tiling(tile=side, overlap=least, step=self._multiple, batch=batch)
-
-    def _plan(self, size: Size) -> tuple[Tiling, int]:
-        """Tiles for images of a size, and how many of the images memory takes at once."""
-        area = math.prod(size)
-        memory = self._memory - (BUFFERS * area if self._device.type == "cpu" else 0)
-        tiling = self._asked
-        if tiling is None:
-            side = memory_budget.largest_tile(memory, self._pixel, self._multiple)
-            fits = self._overlap is not None and self._overlap < side
-            tiling = self._tiling(side, self._overlap if fits else None)
-        return tiling, max(int(memory / (self._pixel * area)), 1)
-
-    def _restore(self, lq: Sequence[NDArray[Any]], tiling: Tiling) -> list[NDArray[np.float32]]:
-        """Upscaled images of one size => restored and coloured, float32 (H, W, 3) in [0, 1]."""
-        height, width = lq[0].shape[:2]
+    def _restore(
+        self, batch: Sequence[NDArray[Any]], tiling: Tiling, size: Size
+    ) -> list[NDArray[np.float32]]:
+        """Images of one shape => of `size`, restored and coloured, float32 (H, W, 3) in [0, 1]."""
+        height, width = size
+        lq = [scaling.resize(image, size) for image in batch]
         padded = np.stack([scaling.pad(image, self._multiple) for image in lq])
         rngs = [seeding.torch_rng(self.seed, "restore") for _ in lq]  # on every device the same
         store = self._device if height * width <= ON_DEVICE else torch.device("cpu")

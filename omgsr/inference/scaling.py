@@ -1,15 +1,13 @@
 """Sizes and borders of what is restored: any size in, exactly the asked size out."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Size = tuple[int, int]
-"""Height, width."""
+from omgsr.inference.method import Size
+
 Pixels = TypeVar("Pixels", bound=np.generic)
 LONGEST = 8
 """Enlarged to a side that the model knows, an image is at most as many times as long as that."""

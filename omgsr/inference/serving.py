@@ -1,7 +1,5 @@
 """A trained run as a function from image files to image files, as a server needs it."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path

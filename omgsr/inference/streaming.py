@@ -4,8 +4,6 @@ While the method works on one batch, threads decode the images after it and enco
 What waits at any time is bounded by `AHEAD` batches, however many images there are.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 
 from omgsr.core.image_files import ImageError
 from omgsr.inference.method import Method, Size
-from omgsr.inference.pictures import still_image
+from omgsr.inference.pictures import still_image, writing
 from omgsr.inference.pictures.still_image import Picture
 
 AHEAD = 4
@@ -162,7 +160,7 @@ class Flow:
         alpha: NDArray[np.float32] | None,
         seconds: float,
     ) -> Done:
-        still_image.write(work.target, work.picture, colour, alpha, quality=self.quality)
+        writing.write(work.target, work.picture, colour, alpha, quality=self.quality)
         height, width = work.picture.colour.shape[:2]
         return Done(
             source=work.source, target=work.target, size_in=(height, width), size_out=work.size,

@@ -5,8 +5,6 @@ in colour and contrast. So the network is run once over the reduced image. Its s
 in every tile, and a sample of its tokens stands in self-attention for what is outside the tile.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial

@@ -4,12 +4,11 @@ Where tiles overlap, the result is their mean, weighted by a window that falls s
 border of a tile. Windows are separable: a row and a column of weights stand for them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -55,7 +54,7 @@ class Tiling:
                 f"{self.tile}; a quarter of the tile is usual"
             )
 
-    def reduced(self, factor: int) -> Tiling:
+    def reduced(self, factor: int) -> Self:
         """The same squares of something that has 1/`factor` of the side."""
         tile, step = _whole(Fraction(self.tile, factor)), _whole(Fraction(self.step, factor))
         overlap = min(-(-self.overlap // factor), tile - 1)

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from omgsr.baselines import rrdbnet
-from omgsr.baselines.realesrgan import ArchitectureError, RealESRGAN, build, read
+from omgsr.baselines.realesrgan import RealESRGAN
+from omgsr.baselines.rrdbnet import ArchitectureError, build, read
 from omgsr.baselines.safe_pickle import UnsafeFile
 from omgsr.core import images
 from omgsr.data import photographs
@@ -201,7 +202,7 @@ def test_a_large_image_stays_within_the_memory() -> None:
 import re, sys
 from pathlib import Path
 import numpy as np
-from tests.test_realesrgan import RealESRGAN, network
+from tests.baselines.test_realesrgan import RealESRGAN, network
 def peak():
     said = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+(\\d+)", said)[1]) / 1024

@@ -50,10 +50,14 @@ def test_ulimit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 <= memory_budget.free(CPU) <= 50_000_000
 
 
-def test_a_machine_that_does_not_say_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_available", "_group_limit", "_address_limit"):
+def test_without_limits_all_that_the_machine_has_available_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_group_limit", "_address_limit"):
         monkeypatch.setattr(memory_budget, name, lambda: None)
-    assert memory_budget.free(CPU) == memory_budget.UNKNOWN
+    machine = SimpleNamespace(available=123_456)
+    monkeypatch.setattr(memory_budget.psutil, "virtual_memory", lambda: machine)
+    assert memory_budget.free(CPU) == 123_456
 
 
 @given(

@@ -19,7 +19,8 @@ from omgsr import config
 from omgsr.core import images
 from omgsr.data import photographs
 from omgsr.inference import benchmarks, memory_budget
-from omgsr.inference.restore import NonFiniteImage, OneStep
+from omgsr.inference.precision import NonFiniteImage
+from omgsr.inference.restore import OneStep
 from omgsr.inference.tiling import starts
 from omgsr.method.generator import Generator
 from omgsr.models import foundation

@@ -75,9 +75,7 @@ def test_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert most <= 3 * streaming.AHEAD * 2 + 2
 
 
-def test_large_images_wait_for_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_images_wait_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "LARGE", 16)
     jobs, method = write(tmp_path, [(4, 4)] * 5), Recorder()
     assert len(list(streaming.Flow(method, streaming.scaled(1), batch=4).run(jobs))) == 5

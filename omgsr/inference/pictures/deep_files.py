@@ -1,21 +1,22 @@
-"""PNG of 16 bits and TIFF, put together here: no library writes them with what goes along."""
+"""PNG of 16 bits and TIFF, put together here: no library writes them with what goes along.
 
-from __future__ import annotations
+tifffile, too, writes no EXIF or GPS folder; of a PNG, OpenCV writes neither dpi nor grey + alpha.
+"""
 
+import io
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import putchunk
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from omgsr.inference.pictures import metadata
-
-if TYPE_CHECKING:
-    from omgsr.inference.pictures.still_image import Picture
+from omgsr.inference.pictures.still_image import Picture
 
 XMP = "XML:com.adobe.xmp"
 """Keyword of XMP in a PNG."""
@@ -28,18 +29,18 @@ def png(levels: NDArray[np.uint16], picture: Picture) -> bytes:
     else:
         order = [2, 1, 0, 3][: levels.shape[2]]  # OpenCV's
         data = cv2.imencode(".png", np.ascontiguousarray(levels[..., order]))[1].tobytes()
-    chunks = b""
+    out, header = io.BytesIO(), 8 + 25  # signature and IHDR
+    out.write(data[:header])
     if picture.icc:
-        chunks += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc))
+        putchunk(out, b"iCCP", b"ICC Profile\0\0", zlib.compress(picture.icc))
     if picture.dpi:
         x, y = (round(value / 0.0254) for value in picture.dpi)
-        chunks += _chunk(b"pHYs", struct.pack(">IIB", x, y, 1))
+        putchunk(out, b"pHYs", struct.pack(">IIB", x, y, 1))
     if picture.exif:
-        chunks += _chunk(b"eXIf", picture.exif.removeprefix(b"Exif\0\0"))
+        putchunk(out, b"eXIf", picture.exif.removeprefix(b"Exif\0\0"))
     if picture.xmp:
-        chunks += _chunk(b"iTXt", XMP.encode() + b"\0\0\0\0\0" + picture.xmp)
-    header = 8 + 25  # signature and IHDR
-    return data[:header] + chunks + data[header:]
+        putchunk(out, b"iTXt", XMP.encode(), bytes(5), picture.xmp)
+    return out.getvalue() + data[header:]
 
 
 def _grey_alpha_png(levels: NDArray[np.uint16]) -> bytes:
@@ -52,14 +53,12 @@ def _grey_alpha_png(levels: NDArray[np.uint16]) -> bytes:
     lines = np.ones((height, 1 + rows.shape[1]), np.uint8)
     lines[:, 1:5] = rows[:, :4]
     np.subtract(rows[:, 4:], rows[:, :-4], out=lines[:, 5:])
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0))
-    pixels = _chunk(b"IDAT", zlib.compress(lines.tobytes()))
-    return b"\x89PNG\r\n\x1a\n" + header + pixels + _chunk(b"IEND", b"")
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    check = struct.pack(">I", zlib.crc32(kind + data))
-    return struct.pack(">I", len(data)) + kind + data + check
+    out = io.BytesIO()
+    out.write(b"\x89PNG\r\n\x1a\n")
+    putchunk(out, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0))
+    putchunk(out, b"IDAT", zlib.compress(lines.tobytes()))
+    putchunk(out, b"IEND")
+    return out.getvalue()
 
 
 def tiff(levels: NDArray[Any], picture: Picture) -> bytes:

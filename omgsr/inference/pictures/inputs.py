@@ -1,7 +1,5 @@
 """What to restore and where to: files, folders, glob patterns and lists => {input: output}."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections import defaultdict

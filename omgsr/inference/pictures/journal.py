@@ -1,7 +1,5 @@
 """The record beside restored images: how each of them was made."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ A restored picture has other sizes, stands upright and is compressed anew: only 
 photograph goes over to it.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 from xml.dom import minidom

@@ -1,7 +1,5 @@
 """Still images with all that survives a restoration: 16 bits, alpha, grey, profile, EXIF, XMP."""
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 from omgsr.core import image_files, image_samples
 from omgsr.inference.pictures import metadata
 from omgsr.inference.pictures.metadata import ORIENTATION
-from omgsr.inference.pictures.writing import FORMATS as FORMATS
-from omgsr.inference.pictures.writing import can_write as can_write
-from omgsr.inference.pictures.writing import write as write
 
 _GREY = (0, 4)  # PNG's colour types without and with alpha
 _BITS = 258  # TIFF's tag

@@ -1,11 +1,9 @@
 """Image files written: the same bits, channels, profile, EXIF, XMP and dpi that were read."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from omgsr.core import files
 from omgsr.inference.pictures import deep_files, metadata
-
-if TYPE_CHECKING:  # still_image offers this module's functions beside its own
-    from omgsr.inference.pictures.still_image import Picture
+from omgsr.inference.pictures.still_image import Picture
 
 FORMATS = {
     ".png": "PNG",

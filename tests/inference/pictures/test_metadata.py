@@ -15,11 +15,12 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from omgsr.core import images
-from omgsr.inference.pictures import metadata, still_image
+from omgsr.inference.pictures import metadata, still_image, writing
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 DEEP = COLOUR.astype(np.uint16) * 257
-PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+PACKET = (
+    """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
   <rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
@@ -32,7 +33,10 @@ PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
   </rdf:Description>
  </rdf:RDF>
 </x:xmpmeta>
-""" + " " * 200 + '\n<?xpacket end="w"?>'
+"""
+    + " " * 200
+    + '\n<?xpacket end="w"?>'
+)
 ATTRIBUTE, ELEMENT = 'tiff:Orientation="6"', "<tiff:Orientation>6</tiff:Orientation>"
 
 
@@ -75,7 +79,7 @@ def test_xmp_is_carried_between_all_formats_that_hold_it(
     picture = still_image.read(save(tmp_path / f"a{source}", xmp()))
     if deep:
         picture = still_image.Picture(colour=DEEP, xmp=picture.xmp)
-    still_image.write(tmp_path / f"b{target}", picture, passed(picture))
+    writing.write(tmp_path / f"b{target}", picture, passed(picture))
     assert held(tmp_path / f"b{target}") == picture.xmp
     told = ElementTree.fromstring(held(tmp_path / f"b{target}")).find(".//{*}Description")
     assert told is not None
@@ -98,7 +102,7 @@ def test_an_orientation_in_xmp_turns_the_image_once(
     assert images.read_size(path) == (9, 6)
     np.testing.assert_array_equal(picture.colour, images.read_rgb(path))
     for target in (".png", ".jpg", ".webp", ".tif"):
-        still_image.write(tmp_path / f"b{target}", picture, passed(picture))
+        writing.write(tmp_path / f"b{target}", picture, passed(picture))
         said = re.search(rb'tiff:Orientation(?:="|>)(.)', held(tmp_path / f"b{target}"))
         assert said[1] == b"1" if said else suffix == ".tif"  # Pillow takes it out of TIFF's
         assert still_image.read(tmp_path / f"b{target}").colour.shape == (9, 6, 3)
@@ -109,7 +113,7 @@ def test_an_orientation_in_xmp_turns_colour_of_16_bits(tmp_path: Path) -> None:
     lying = still_image.Picture(colour=DEEP, xmp=xmp(ATTRIBUTE))
     for suffix in (".png", ".tif"):
         path = tmp_path / f"a{suffix}"
-        still_image.write(path, lying, passed(upright))
+        writing.write(path, lying, passed(upright))
         np.testing.assert_array_equal(still_image.read(path).colour, np.rot90(DEEP, -1))
         assert images.read_size(path) == (9, 6)
 
@@ -120,7 +124,7 @@ def test_orientations_in_exif_and_xmp_are_both_taken_out(tmp_path: Path) -> None
     exif[271] = "OMGSR"
     picture = still_image.read(save(tmp_path / "a.jpg", xmp(ATTRIBUTE), exif=exif))
     for target in (".png", ".jpg", ".webp", ".tif"):
-        still_image.write(tmp_path / f"b{target}", picture, passed(picture))
+        writing.write(tmp_path / f"b{target}", picture, passed(picture))
         with Image.open(tmp_path / f"b{target}") as image:
             assert image.size == (6, 9)
             assert image.getexif()[271] == "OMGSR"
@@ -160,14 +164,14 @@ def test_xmp_too_long_for_jpeg_is_left_out(tmp_path: Path) -> None:
         long = short.replace(b"co<", b"co" + b"o" * (size - len(short)) + b"<")
         picture = still_image.Picture(colour=COLOUR, xmp=long)
         assert len(long) == size
-        still_image.write(tmp_path / "a.jpg", picture, passed(picture))
+        writing.write(tmp_path / "a.jpg", picture, passed(picture))
         with Image.open(tmp_path / "a.jpg") as image:
             assert ("xmp" in image.info) == kept
 
 
 def test_a_bmp_has_no_place_for_it(tmp_path: Path) -> None:
     picture = still_image.Picture(colour=COLOUR, xmp=xmp())
-    still_image.write(tmp_path / "a.bmp", picture, passed(picture))
+    writing.write(tmp_path / "a.bmp", picture, passed(picture))
     assert still_image.read(tmp_path / "a.bmp").xmp is None
 
 
@@ -214,7 +218,7 @@ def test_cmyk_goes_through_its_profile_to_srgb(tmp_path: Path, suffix: str) -> N
     np.testing.assert_array_equal(picture.colour, images.read_rgb(tmp_path / f"a{suffix}"))
     assert (picture.icc, picture.grey, picture.alpha) == (None, False, None)
     for target in (".png", ".jpg", ".tif", ".webp"):
-        still_image.write(tmp_path / f"b{target}", picture, passed(picture))
+        writing.write(tmp_path / f"b{target}", picture, passed(picture))
         with Image.open(tmp_path / f"b{target}") as image:
             assert image.mode == "RGB"
             assert "icc_profile" not in image.info

@@ -7,7 +7,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from omgsr.core import images
 from omgsr.core.image_files import ImageError
-from omgsr.inference.pictures import still_image
+from omgsr.inference.pictures import still_image, writing
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -39,7 +39,7 @@ def passed(picture):
 
 
 def again(path, picture, **options):
-    still_image.write(path, picture, *passed(picture), **options)
+    writing.write(path, picture, *passed(picture), **options)
     return still_image.read(path)
 
 
@@ -89,7 +89,7 @@ def test_grey_of_8_bits_is_one_channel(tmp_path, suffix):
 
 def test_grey_is_the_mean_of_three_channels(tmp_path):
     picture = still_image.Picture(colour=COLOUR, grey=True)
-    still_image.write(tmp_path / "a.png", picture, np.full((1, 2, 3), (0.1, 0.4, 0.7), np.float32))
+    writing.write(tmp_path / "a.png", picture, np.full((1, 2, 3), (0.1, 0.4, 0.7), np.float32))
     assert still_image.read(tmp_path / "a.png").colour.tolist() == [[[102] * 3] * 2]  # 0.4 x 255
 
 
@@ -278,7 +278,7 @@ def test_orientation_of_colour_of_16_bits(tmp_path, orientation, alpha):
         alpha=None if alpha is None else upright(alpha, orientation),
     )
     for name in ("a.png", "a.tif"):
-        still_image.write(tmp_path / name, plain, *passed(plain))  # with the tag, as a camera does
+        writing.write(tmp_path / name, plain, *passed(plain))  # with the tag, as a camera does
         same(still_image.read(tmp_path / name), expected)
 
 
@@ -409,8 +409,8 @@ def test_a_profile_of_grey_is_not_written_beside_three_channels(tmp_path):
     ]:
         picture = still_image.Picture(colour=colour, alpha=alpha, grey=True, icc=GREY)
         for suffix in (".png", ".tif", ".webp", ".jpg"):
-            if still_image.can_write(suffix, picture):
-                still_image.write(tmp_path / f"a{suffix}", picture, *passed(picture))
+            if writing.can_write(suffix, picture):
+                writing.write(tmp_path / f"a{suffix}", picture, *passed(picture))
                 with Image.open(tmp_path / f"a{suffix}") as image:
                     assert ("icc_profile" in image.info) == (suffix in kept)
 
@@ -518,7 +518,7 @@ def test_equal_pictures_give_equal_bytes(tmp_path, suffix):
         )
         one, two = tmp_path / f"one{suffix}", tmp_path / f"two{suffix}"
         for path in (one, two):
-            still_image.write(path, picture, *passed(picture))
+            writing.write(path, picture, *passed(picture))
         assert one.read_bytes() == two.read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -526,7 +526,7 @@ def test_equal_pictures_give_equal_bytes(tmp_path, suffix):
 def test_the_restored_size_and_not_the_old_one_is_written(tmp_path):
     picture = still_image.Picture(colour=COLOUR, alpha=ALPHA)
     large = np.ones((24, 36, 3), np.float32)
-    still_image.write(tmp_path / "a.png", picture, large * 0.5, large[..., 0])
+    writing.write(tmp_path / "a.png", picture, large * 0.5, large[..., 0])
     back = still_image.read(tmp_path / "a.png")
     assert back.colour.shape == (24, 36, 3)
     assert (back.colour == 128).all()
@@ -535,16 +535,16 @@ def test_the_restored_size_and_not_the_old_one_is_written(tmp_path):
 
 def test_values_outside_0_to_1_are_clipped(tmp_path):
     colour = np.array([[[-0.5, 1.5, 0.5]]], np.float32)
-    still_image.write(tmp_path / "a.png", still_image.Picture(colour=COLOUR), colour)
+    writing.write(tmp_path / "a.png", still_image.Picture(colour=COLOUR), colour)
     assert still_image.read(tmp_path / "a.png").colour.tolist() == [[[0, 255, 128]]]
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".bmp"])
 def test_alpha_where_there_is_none_is_refused(tmp_path, suffix):
     picture = still_image.Picture(colour=COLOUR, alpha=ALPHA)
-    assert not still_image.can_write(suffix, picture)
+    assert not writing.can_write(suffix, picture)
     with pytest.raises(ValueError, match=r"holds no alpha; write a \.png"):
-        still_image.write(tmp_path / f"a{suffix}", picture, *passed(picture))
+        writing.write(tmp_path / f"a{suffix}", picture, *passed(picture))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -553,10 +553,10 @@ def test_can_write(tmp_path):
         still_image.Picture(colour=COLOUR),
         still_image.Picture(colour=COLOUR, alpha=ALPHA),
     )
-    assert all(still_image.can_write(suffix, plain) for suffix in (*RGB_SUFFIXES, ".PNG"))
-    assert all(still_image.can_write(suffix, clear) for suffix in (".png", ".webp", ".tif"))
-    assert not still_image.can_write(".gif", plain)
-    assert set(still_image.FORMATS) == set(images.EXTENSIONS)
+    assert all(writing.can_write(suffix, plain) for suffix in (*RGB_SUFFIXES, ".PNG"))
+    assert all(writing.can_write(suffix, clear) for suffix in (".png", ".webp", ".tif"))
+    assert not writing.can_write(".gif", plain)
+    assert set(writing.FORMATS) == set(images.EXTENSIONS)
 
 
 @pytest.mark.parametrize(
@@ -572,7 +572,7 @@ def test_can_write(tmp_path):
 )
 def test_what_cannot_be_written_is_said(tmp_path, name, colour, alpha, match):
     with pytest.raises(ValueError, match=match):
-        still_image.write(tmp_path / name, still_image.Picture(colour=COLOUR), colour, alpha)
+        writing.write(tmp_path / name, still_image.Picture(colour=COLOUR), colour, alpha)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -622,10 +622,10 @@ def test_missing_and_empty_files_are_refused(tmp_path):
 
 def test_a_half_written_file_is_never_left(tmp_path, monkeypatch):
     picture = still_image.Picture(colour=COLOUR)
-    still_image.write(tmp_path / "a.png", picture, *passed(picture))
+    writing.write(tmp_path / "a.png", picture, *passed(picture))
     before = (tmp_path / "a.png").read_bytes()
     with pytest.raises(ValueError, match="NaN"):
-        still_image.write(tmp_path / "a.png", picture, np.full((2, 2, 3), np.nan, np.float32))
+        writing.write(tmp_path / "a.png", picture, np.full((2, 2, 3), np.nan, np.float32))
     assert (tmp_path / "a.png").read_bytes() == before
 
 
