@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from omgsr.baselines import resampling, rrdbnet, safe_pickle
 from omgsr.baselines.enlarging import Enlarger
 from omgsr.inference.method import Size
-from omgsr.models import weights
+from omgsr.models import weight_files
 
 MAPS = 4
 """Feature maps of the result's size that the network holds at once: 3.5, measured on a CPU."""
@@ -106,7 +106,7 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises FileNotFoundError for a missing file, ValueError for one that is not safe or not whole.
     """
     if path.suffix == ".safetensors":
-        weights.check(path)
+        weight_files.check(path)
         return load_file(path)
     held = safe_pickle.load(path)
     if isinstance(held, Mapping):

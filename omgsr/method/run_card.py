@@ -1,6 +1,5 @@
 """A trained run on disk: two PEFT folders and the run card that says how to use them."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from omgsr.core import files
 from omgsr.core.build import ConfigError, build
+from omgsr.core.fingerprint import sha256
 from omgsr.method import adapter_files, lora
 from omgsr.method.generator import Generator
 from omgsr.models.backbones import from_folder
@@ -147,12 +147,8 @@ def _check(card: Card, folder: Path, foundation: Path, here: str) -> None:
 
 def hashes(folder: Path) -> dict[str, str]:
     """sha256 of both adapter files of a run folder."""
-    names = (ENCODER, DENOISER)
-    return {name: _sha256(folder / name / "adapter_model.safetensors") for name in names}
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise RunError(f"{path}: missing from the run folder; copy it there or train again")
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    paths = {name: folder / name / adapter_files.WEIGHTS for name in (ENCODER, DENOISER)}
+    for path in paths.values():
+        if not path.is_file():
+            raise RunError(f"{path}: missing from the run folder; copy it there or train again")
+    return {name: sha256(path) for name, path in paths.items()}

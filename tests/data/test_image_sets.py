@@ -13,7 +13,7 @@ from omgsr.config import Benchmark, Folder, Images
 from omgsr.core import images
 from omgsr.core.image_files import ImageError
 from omgsr.data import image_sets, manifest, photographs
-from omgsr.data.expectations import SourceError
+from omgsr.data.image_set_checks import SourceError
 
 ROOT = Path(__file__).parents[2]
 
