@@ -33,7 +33,7 @@ from omgsr.core.fingerprint import sha256
 from omgsr.core.settings import ConfigError, parse
 from omgsr.method import adapter_files, lora
 from omgsr.method.generator import Generator
-from omgsr.method.merging import merged
+from omgsr.method.lora import merged
 from omgsr.models import prompt
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Backbone, Latent

@@ -19,7 +19,7 @@ from torch.nn.functional import pixel_unshuffle
 
 from omgsr.baselines import safe_pickle
 from omgsr.core import basicsr_shim
-from omgsr.models import weights
+from omgsr.models import weight_files
 
 _UNSHUFFLED = {3: 4, 12: 2, 48: 1}  # channels of the first convolution => scale
 
@@ -60,7 +60,7 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises FileNotFoundError for a missing file, ValueError for one that is not safe or not whole.
     """
     if path.suffix == ".safetensors":
-        weights.check(path)
+        weight_files.check(path)
         return load_file(path)
     held = safe_pickle.load(path)
     if isinstance(held, Mapping):

@@ -61,8 +61,3 @@ def _rgb_to_grayscale(image: Any, num_output_channels: int = 1) -> Any:
 
 
 degradations = module("data.degradations")
-bivariate_gaussian = degradations.bivariate_Gaussian
-bivariate_generalized_gaussian = degradations.bivariate_generalized_Gaussian
-bivariate_plateau = degradations.bivariate_plateau
-circular_lowpass_kernel = degradations.circular_lowpass_kernel
-mesh_grid = degradations.mesh_grid

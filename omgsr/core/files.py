@@ -28,7 +28,12 @@ def atomic(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.errno in _FULL:
-            raise _disk_full(path, error) from error
+            raise OSError(
+                error.errno,
+                f"no room to write it ({error.strerror}): nothing was left behind; "
+                "free some space or raise the quota, then run the same command again",
+                str(path),
+            ) from error
         raise
     finally:
         # After a rename there is nothing to remove; after any error there may be half a file.
@@ -79,12 +84,3 @@ def read_text(path: Path | str) -> str:
         raise FileNotFoundError(
             errno.ENOENT, "missing: an earlier stage writes it; run `dvc repro`", str(path)
         ) from error
-
-
-def _disk_full(path: Path, error: OSError) -> OSError:
-    return OSError(
-        error.errno,
-        f"no room to write it ({error.strerror}): nothing was left behind; "
-        "free some space or raise the quota, then run the same command again",
-        str(path),
-    )

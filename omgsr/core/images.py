@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from omgsr.core import files, image_files, image_samples
+from omgsr.core import files, image_files, pixel_formats
 from omgsr.core.image_files import ImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -25,9 +25,9 @@ def read_rgb(path: Path | str) -> NDArray[np.uint8]:
     """
     with image_files.opened(path) as image:
         image.load()
-        if image_samples.is_deep_grey(image):
-            return _reduced(*image_samples.deep_grey(image))
-        shown = image_samples.eight_bits(image, path)
+        if pixel_formats.is_deep_grey(image):
+            return _reduced(*pixel_formats.deep_grey(image))
+        shown = pixel_formats.eight_bits(image, path)
         if shown.mode == "RGBA":
             shown = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
         return np.array(shown.convert("RGB"))

@@ -48,11 +48,17 @@ def ordered_map(
 
 
 def threaded_map(
-    function: Callable[..., T], *columns: Iterable[object], workers: int = 16
+    function: Callable[..., T],
+    *columns: Iterable[object],
+    workers: int = 16,
+    ahead: int | None = None,
 ) -> Iterator[T]:
-    """Like `map`, on threads of this process: for what waits for disks or releases the lock."""
+    """Like `map`, on threads of this process: for what waits for disks or releases the lock.
+
+    `ahead` is how many items are under way at most, by default AHEAD a worker.
+    """
     with ThreadPoolExecutor(workers) as pool:
-        yield from _in_order(pool, function, columns, AHEAD * workers)
+        yield from _in_order(pool, function, columns, ahead or AHEAD * workers)
 
 
 def side_by_side(function: Callable[[S], T], items: Sequence[S], workers: int) -> list[T]:
@@ -73,7 +79,10 @@ def side_by_side(function: Callable[[S], T], items: Sequence[S], workers: int) -
 def _in_order(
     pool: Executor, function: Callable[..., T], columns: tuple[Iterable[object], ...], most: int
 ) -> Iterator[T]:
-    """Like the pool's own map, which hands out everything at once, with `most` items at a time."""
+    """Like the pool's own map, which hands out everything at once, with `most` items at a time.
+
+    joblib's generator limits what waits to be computed, but not the results that wait to be taken.
+    """
     waiting: deque[Future[T]] = deque()
     try:
         for item in zip(*columns, strict=False):

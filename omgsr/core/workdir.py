@@ -14,6 +14,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
     A stage whose DVC was killed may still be at work when the next one starts. Who was in before
     may have removed the folder at its end: then it is made anew, and locked before it is used.
+    The folder is its own lock, where filelock would leave a file for ever after every run.
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)

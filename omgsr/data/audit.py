@@ -15,7 +15,7 @@ from typing import Literal
 from omgsr.core import images
 from omgsr.core.image_files import ImageError
 from omgsr.core.parallel import ordered_map, threaded_map
-from omgsr.data import expectations, image_sets, photographs
+from omgsr.data import image_set_checks, image_sets, photographs
 from omgsr.data.image_lists import ListError
 from omgsr.data.settings import Benchmark, Data, Folder, Images
 
@@ -161,6 +161,6 @@ def _list(part: Part, folder: Folder, root: Path) -> None:
             part.problems.append(f"{folder.path}: {len(shared):,} names are taken, as {shared[0]}")
         part.files |= found
         part.sides |= dict.fromkeys(found, folder.side) if folder.side else {}
-        expectations.require_expected(folder, found.values())
-    except (expectations.SourceError, ListError, ImageError) as error:
+        image_set_checks.require_expected(folder, found.values())
+    except (image_set_checks.SourceError, ListError, ImageError) as error:
         part.problems.append(str(error))

@@ -1,12 +1,13 @@
 """What is wrong with the images of a configuration, from what omgsr/data/audit.py has found out."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
+from omgsr.core.wording import some
 from omgsr.data import image_sets
 from omgsr.data.audit import Part, Size
-from omgsr.data.expectations import SourceError
+from omgsr.data.image_set_checks import SourceError
 from omgsr.data.settings import Data
 
 EDGES = (0, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
@@ -62,25 +63,21 @@ def shown(size: Size) -> str:
     return f"{size[1]} x {size[0]}"
 
 
-def some(names: Sequence[str]) -> str:
-    """The first ten, and how many there are beside them."""
-    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
-
-
 def _wrong_images(part: Part, skip: bool) -> list[str]:
     wrong = []
     if part.unreadable:
-        wrong.append(f"{len(part.unreadable):,} unreadable: {some(list(part.unreadable))}")
+        wrong.append(f"{len(part.unreadable):,} unreadable: {some(list(part.unreadable), 10)}")
     if part.small and not skip:
-        wrong.append(f"{len(part.small):,} smaller than the crop {part.crop}: {some(part.small)}")
+        wrong.append(
+            f"{len(part.small):,} smaller than the crop {part.crop}: {some(part.small, 10)}"
+        )
     if part.odd:
         odd = [f"{name} ({shown(part.sizes[name])})" for name in part.odd]
         sides = " or ".join(f"{side} x {side}" for side in sorted(set(part.sides.values())))
-        wrong.append(f"{len(odd):,} of another size than {sides}: {some(odd)}")
+        wrong.append(f"{len(odd):,} of another size than {sides}: {some(odd, 10)}")
     if part.copies:
         pairs = [f"{name} of {first}" for name, first in part.copies]
-        wrong.append(f"{len(pairs):,} copies of other images: {some(pairs)}")
+        wrong.append(f"{len(pairs):,} copies of other images: {some(pairs, 10)}")
     return [f"{part.where}: {line}" for line in wrong]
 
 
@@ -101,7 +98,7 @@ def _wrong_pairs(sides: list[Part], scale: int) -> list[str]:
             if got != (h * scale, w * scale):
                 wrong.append(f"{name} ({shown((h, w))} and {shown(got)})")
     what = f"pairs whose HQ is not {scale} times the LQ"
-    return [f"{lq.set}: {len(wrong):,} {what}: {some(wrong)}"] if wrong else []
+    return [f"{lq.set}: {len(wrong):,} {what}: {some(wrong, 10)}"] if wrong else []
 
 
 def _leaks(found: list[Part]) -> list[str]:
@@ -115,5 +112,5 @@ def _leaks(found: list[Part]) -> list[str]:
                 same.setdefault(name, train.digests[digest])
         if same:
             pairs = [f"{name} is {other}" for name, other in same.items()]
-            wrong.append(f"{part.where}: {len(pairs):,} images are in train too: {some(pairs)}")
+            wrong.append(f"{part.where}: {len(pairs):,} images are in train too: {some(pairs, 10)}")
     return wrong

@@ -36,32 +36,26 @@ def _leaf_map(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     radii = (smallest**-2 - u * (smallest**-2 - largest**-2)) ** -0.5
     radii[: count // 8] = rng.uniform(0.4, 1.0, count // 8) * largest  # covers the background
     for index, radius in enumerate(radii, start=1):
-        _draw_leaf(draw, rng, index, radius, rng.uniform(0, width), rng.uniform(0, height))
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        draw.polygon(_outline(rng, radius, x, y), fill=index)
     return np.asarray(canvas)
 
 
-def _draw_leaf(
-    draw: ImageDraw.ImageDraw,
-    rng: np.random.Generator,
-    index: int,
-    radius: float,
-    x: float,
-    y: float,
-) -> None:
-    """Draws a polygon with 3 to 7 corners, a rotated ellipse or a thin bar around (x, y)."""
+def _outline(
+    rng: np.random.Generator, radius: float, x: float, y: float
+) -> list[tuple[float, float]]:
+    """Of a polygon with 3 to 7 corners, a rotated ellipse or a thin bar around (x, y)."""
     kind = rng.integers(4)
     corners = int(rng.integers(3, 8)) if kind < 2 else (24 if kind == 2 else 4)
-    angles = (
-        np.sort(rng.uniform(0, 2 * np.pi, corners))
-        if kind == 0
-        else (np.arange(corners) * 2 * np.pi / corners)
-    )
+    angles = np.arange(corners) * 2 * np.pi / corners
+    if kind == 0:
+        angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
     aspect = rng.uniform(0.1, 0.3) if kind == 3 else rng.uniform(0.5, 1.0)
     px, py = radius * np.cos(angles), radius * aspect * np.sin(angles)
     turn = rng.uniform(0, np.pi)
     xs = x + px * np.cos(turn) - py * np.sin(turn)
     ys = y + px * np.sin(turn) + py * np.cos(turn)
-    draw.polygon(list(zip(xs.tolist(), ys.tolist(), strict=True)), fill=index)
+    return list(zip(xs.tolist(), ys.tolist(), strict=True))
 
 
 def _palette(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omgsr.core import images
+from omgsr.core.wording import some
 
 
 class ListError(ValueError):
@@ -39,12 +40,12 @@ def _existing(path: Path, named: Sequence[str]) -> list[str]:
     found = [os.path.normpath(path.parent / name) for name in named]
     twice = [name for name, count in Counter(found).items() if count > 1]
     if twice:
-        raise ListError(f"{path}: lists {_some(twice)} more than once; keep one entry of each")
+        raise ListError(f"{path}: lists {some(twice)} more than once; keep one entry of each")
     missing = [name for name in found if not os.path.isfile(name)]
     if missing:
         raise ListError(
             f"{path}: {len(missing):,} of {len(found):,} listed files do not exist: "
-            f"{_some(missing)}; relative paths start at the list's folder and have / between "
+            f"{some(missing)}; relative paths start at the list's folder and have / between "
             "folders: move the list there, or correct it"
         )
     return found
@@ -111,11 +112,6 @@ def _checked(path: Path, named: Sequence[object]) -> list[str]:
             f"{path}: {len(bad):,} of {len(named):,} entries are no path, such as {bad[0]!r}"
         )
     return good
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 _READERS: dict[str, Callable[[Path], list[str]]] = {

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omgsr.core import images, seeding
-from omgsr.data import expectations, image_lists, photographs
+from omgsr.core.wording import some
+from omgsr.data import image_lists, image_set_checks, photographs
 from omgsr.data.dead_leaves import dead_leaves
-from omgsr.data.expectations import SourceError, needed
+from omgsr.data.image_set_checks import SourceError, needed
 from omgsr.data.manifest import Row
 from omgsr.data.settings import Benchmark, Data, Folder, Images
 
@@ -63,7 +64,7 @@ def manifests(
     trained = {row.hq for row in train}
     for name, benchmark in benchmarks.items():
         rows = _benchmark(store, name, benchmark, data.scale)
-        expectations.refuse_shared(
+        image_set_checks.refuse_shared(
             trained, [path for row in rows for path in (row.hq, row.lq)], name
         )
         yield name, rows
@@ -98,10 +99,9 @@ def match(lq: dict[str, Path], hq: dict[str, Path], where: str) -> dict[str, tup
     alone = sorted(f"LQ {name}" for name in lq.keys() - hq.keys())
     alone += sorted(f"HQ {name}" for name in hq.keys() - lq.keys())
     if alone:
-        more = f" and {len(alone) - 10} more" if len(alone) > 10 else ""
         raise SourceError(
-            f"{where}: {len(alone)} images without a partner of the same name: "
-            f"{', '.join(alone[:10])}{more}; add the missing files or take these out"
+            f"{where}: {len(alone)} images without a partner of the same name: {some(alone, 10)}; "
+            "add the missing files or take these out"
         )
     return {name: (path, hq[name]) for name, path in lq.items()}
 
@@ -114,7 +114,7 @@ def _benchmark(store: Store, name: str, benchmark: Benchmark, scale: int) -> lis
     if not hq:
         return [Row(name=key, lq=str(path)) for key, path in lq.items()]
     pairs = match(lq, {key: path for key, (path, _) in hq.items()}, f"benchmarks.{name}")
-    expectations.require_scale(pairs, scale, f"benchmarks.{name}")
+    image_set_checks.require_scale(pairs, scale, f"benchmarks.{name}")
     return [Row(name=key, hq=str(high), lq=str(low)) for key, (low, high) in pairs.items()]
 
 
@@ -135,8 +135,8 @@ def _images(store: Store, source: Images, name: str, scale: int | None) -> Named
     sides = dict.fromkeys(named, 0)
     for folder in source.folders:
         found = find(folder, store.root)
-        expectations.require_expected(folder, found.values())
-        expectations.require_side(folder, found)
+        image_set_checks.require_expected(folder, found.values())
+        image_set_checks.require_side(folder, found)
         for key, path in found.items():
             _add(named, key, path)
             sides[key] = folder.resize or 0

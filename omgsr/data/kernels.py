@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from omgsr.core import basicsr_shim
+from omgsr.core.basicsr_shim import degradations
 from omgsr.data.presets import Blur, Pair, Sinc
 
 Image = NDArray[np.float32]
@@ -31,16 +31,15 @@ def draw_blur(blur: Blur, rng: np.random.Generator) -> Kernel:
     sigma_x, sigma_y = rng.uniform(*blur.sigma, 2)
     angle = rng.uniform(-np.pi, np.pi)
     shape = {"grid": _grid(side), "isotropic": kind.split("_")[-1] == "iso"}
+    numbers = [side, sigma_x, sigma_y, angle]
     if kind.startswith("generalized"):
         beta = _draw_beta(blur.beta_generalized, rng)
-        kernel = basicsr_shim.bivariate_generalized_gaussian(
-            side, sigma_x, sigma_y, angle, beta, **shape
-        )
+        kernel = degradations.bivariate_generalized_Gaussian(*numbers, beta, **shape)
     elif kind.startswith("plateau"):
         beta = _draw_beta(blur.beta_plateau, rng)
-        kernel = basicsr_shim.bivariate_plateau(side, sigma_x, sigma_y, angle, beta, **shape)
+        kernel = degradations.bivariate_plateau(*numbers, beta, **shape)
     else:
-        kernel = basicsr_shim.bivariate_gaussian(side, sigma_x, sigma_y, angle, **shape)
+        kernel = degradations.bivariate_Gaussian(*numbers, **shape)
     return np.asarray(kernel, np.float32)
 
 
@@ -49,7 +48,7 @@ def draw_sinc(sinc: Sinc, side: int, rng: np.random.Generator) -> Kernel:
     cutoff = rng.uniform(*(sinc.cutoff if side < sinc.wide_from else sinc.wide_cutoff))
     # The formula divides 0 by 0 at the centre and then sets the centre.
     with np.errstate(divide="ignore", invalid="ignore"):
-        kernel = basicsr_shim.circular_lowpass_kernel(cutoff * np.pi, side)
+        kernel = degradations.circular_lowpass_kernel(cutoff * np.pi, side)
     return np.asarray(kernel, np.float32)
 
 
@@ -93,6 +92,6 @@ def _draw_beta(limits: Pair, rng: np.random.Generator) -> float:
 
 @cache
 def _grid(side: int) -> NDArray[np.float64]:
-    grid = basicsr_shim.mesh_grid(side)[0]
+    grid = degradations.mesh_grid(side)[0]
     grid.flags.writeable = False  # shared by all kernels of this side
     return grid

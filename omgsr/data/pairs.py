@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,24 +66,17 @@ def plans(
 ) -> dict[str, Plan | None]:
     """How each set is made, below `folder`; None where nothing is to be done."""
 
-    def plan(name: str, preset: str | None, crop: int | None, random: int, paired: bool) -> Plan:
-        return Plan(
-            skip_small=name == "train" and data.too_small == "skip",
-            folder=f"{folder}/{name}/lq",
-            preset=presets[preset] if preset else None,
-            scale=data.scale,
-            seed=seed,
-            crop=crop,
-            random=random,
-            paired=paired,
-        )
+    def plan(name: str, preset: str | None, **more: Any) -> Plan:
+        numbers = presets[preset] if preset else None
+        lq = f"{folder}/{name}/lq"
+        return Plan(folder=lq, preset=numbers, scale=data.scale, seed=seed, **more)
 
-    made: dict[str, Plan | None] = {
-        "train": plan("train", data.degradation, data.crop, data.crops_per_image, True)
-    }
+    skip, many = data.too_small == "skip", data.crops_per_image
+    train = plan("train", data.degradation, crop=data.crop, random=many, skip_small=skip)
+    made: dict[str, Plan | None] = {"train": train}
     for name, one in benchmarks.items():
         todo = one.degradation or one.crop
-        made[name] = plan(name, one.degradation, one.crop, 0, one.paired) if todo else None
+        made[name] = plan(name, one.degradation, crop=one.crop, paired=one.paired) if todo else None
     return made
 
 

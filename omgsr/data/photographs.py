@@ -4,60 +4,49 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-SKIMAGE, SKLEARN, MATPLOTLIB = "scikit-image", "scikit-learn", "matplotlib"
-# Distribution => (module, folder inside it)
 _FOLDERS = {
-    SKIMAGE: ("skimage", "data"),
-    SKLEARN: ("sklearn", "datasets/images"),
-    MATPLOTLIB: ("matplotlib", "mpl-data/sample_data"),
+    "scikit-image": ("skimage", "data"),
+    "scikit-learn": ("sklearn", "datasets/images"),
+    "matplotlib": ("matplotlib", "mpl-data/sample_data"),
 }
+"""Distribution => (module, folder inside it)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Photograph:
     """One picture file of an installed package."""
 
     file: str
     """Name inside the package's data folder."""
-    package: str
-    """Distribution that installs it."""
     credit: str
     """Subject, author and terms, as far as the package states them."""
-
-
-def _skimage(file: str, credit: str) -> Photograph:
-    return Photograph(file=file, package=SKIMAGE, credit=credit)
+    package: str = "scikit-image"
+    """Distribution that installs it."""
 
 
 # The second view of the motorcycle is left out: the same scene could be trained on and tested.
 PHOTOGRAPHS: dict[str, Photograph] = {
-    "astronaut": _skimage("astronaut.png", "Eileen Collins; NASA, public domain"),
-    "brick": _skimage("brick.png", "brick wall; CC0Textures Bricks25, CC0"),
-    "camera": _skimage("camera.png", "cameraman; Lav Varshney, CC0"),
-    "cell": _skimage("cell.png", "a cell floating in saline; CC0"),
-    "chelsea": _skimage("chelsea.png", "a cat; Stefan van der Walt, CC0"),
-    "clock_motion": _skimage("clock_motion.png", "Stefan van der Walt, public domain"),
-    "coffee": _skimage("coffee.png", "Pikolo Espresso Bar; Rachel Michetti, CC0"),
-    "coins": _skimage("coins.png", "Greek coins, Brooklyn Museum; no known restrictions"),
-    "grass": _skimage("grass.png", "grass; CC0 (scikit-image documentation)"),
-    "gravel": _skimage("gravel.png", "gravel; CC0Textures Gravel04, CC0"),
-    "hubble_deep_field": _skimage("hubble_deep_field.jpg", "NASA, may be freely used"),
-    "ihc": _skimage("ihc.png", "stained tissue; CMMI, no known restrictions"),
-    "moon": _skimage("moon.png", "surface of the moon; terms not stated"),
-    "motorcycle_left": _skimage("motorcycle_left.png", "Middlebury 2014 stereo benchmark"),
-    "page": _skimage("page.png", "a scanned page; terms not stated"),
-    "retina": _skimage("retina.jpg", "human retina; Mikael Häggström, CC0"),
-    "rocket": _skimage("rocket.jpg", "launch of DSCOVR; SpaceX, public domain"),
-    "text": _skimage("text.png", "a page of Wikipedia; no known restrictions"),
-    "china": Photograph(
-        file="china.jpg", package=SKLEARN, credit="danielbuechele on Flickr, CC BY 2.0"
-    ),
-    "flower": Photograph(
-        file="flower.jpg", package=SKLEARN, credit="vultilion on Flickr, CC BY 2.0"
-    ),
-    "grace_hopper": Photograph(
-        file="grace_hopper.jpg", package=MATPLOTLIB, credit="Grace Hopper; terms not stated"
-    ),
+    "astronaut": Photograph("astronaut.png", "Eileen Collins; NASA, public domain"),
+    "brick": Photograph("brick.png", "brick wall; CC0Textures Bricks25, CC0"),
+    "camera": Photograph("camera.png", "cameraman; Lav Varshney, CC0"),
+    "cell": Photograph("cell.png", "a cell floating in saline; CC0"),
+    "chelsea": Photograph("chelsea.png", "a cat; Stefan van der Walt, CC0"),
+    "clock_motion": Photograph("clock_motion.png", "Stefan van der Walt, public domain"),
+    "coffee": Photograph("coffee.png", "Pikolo Espresso Bar; Rachel Michetti, CC0"),
+    "coins": Photograph("coins.png", "Greek coins, Brooklyn Museum; no known restrictions"),
+    "grass": Photograph("grass.png", "grass; CC0 (scikit-image documentation)"),
+    "gravel": Photograph("gravel.png", "gravel; CC0Textures Gravel04, CC0"),
+    "hubble_deep_field": Photograph("hubble_deep_field.jpg", "NASA, may be freely used"),
+    "ihc": Photograph("ihc.png", "stained tissue; CMMI, no known restrictions"),
+    "moon": Photograph("moon.png", "surface of the moon; terms not stated"),
+    "motorcycle_left": Photograph("motorcycle_left.png", "Middlebury 2014 stereo benchmark"),
+    "page": Photograph("page.png", "a scanned page; terms not stated"),
+    "retina": Photograph("retina.jpg", "human retina; Mikael Häggström, CC0"),
+    "rocket": Photograph("rocket.jpg", "launch of DSCOVR; SpaceX, public domain"),
+    "text": Photograph("text.png", "a page of Wikipedia; no known restrictions"),
+    "china": Photograph("china.jpg", "danielbuechele on Flickr, CC BY 2.0", "scikit-learn"),
+    "flower": Photograph("flower.jpg", "vultilion on Flickr, CC BY 2.0", "scikit-learn"),
+    "grace_hopper": Photograph("grace_hopper.jpg", "Grace Hopper; terms not stated", "matplotlib"),
 }
 
 

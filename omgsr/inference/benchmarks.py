@@ -14,7 +14,7 @@ from omgsr.inference import color
 from omgsr.inference.method import Method
 from omgsr.inference.restore import OneStep
 from omgsr.method.generator import Generator
-from omgsr.method.merging import merged
+from omgsr.method.lora import merged
 
 Image = NDArray[np.uint8]
 WRITERS = 2

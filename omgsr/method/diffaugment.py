@@ -1,7 +1,8 @@
 """Random augmentation of what a discriminator sees (DiffAugment, Zhao et al., 2020).
 
 The official code applies it and the paper does not name it: `train.diffaugment`. It is
-differentiable, so the generator is judged through it.
+differentiable, so the generator is judged through it. torchvision's transforms draw once a batch,
+from torch's global generator; here every image has its own.
 """
 
 from collections.abc import Iterator, Sequence

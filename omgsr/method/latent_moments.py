@@ -1,14 +1,14 @@
 """Latent moments of LQ/HQ pairs, for t* (Eqs. 4 and 5)."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from omgsr.core import images, seeding
-from omgsr.core.parallel import side_by_side
+from omgsr.core.parallel import side_by_side, threaded_map
 from omgsr.data.datasets import load_pair
 from omgsr.data.manifest import Row
 from omgsr.method.timestep import moments
@@ -27,28 +27,17 @@ def pair_moments(
     The next batch is read from disk while this one is encoded. With latent `sample`, each image
     draws its own noise from (seed, name), so that P and N do not depend on the batch size.
     """
-    groups = list(_groups(rows, batch))
-    with ThreadPoolExecutor(1) as reader:
-        waiting = reader.submit(_read, groups[0], scale) if groups else None
-        for number, group in enumerate(groups):
-            assert waiting is not None
-            pixels = waiting.result()
-            if number + 1 < len(groups):
-                waiting = reader.submit(_read, groups[number + 1], scale)
-            for some_rows, x_lq, x_hq in _by_size(group, pixels):
-                z_lq, z_hq = (
-                    _encode(backbone, x, some_rows, latent, seed, kind)
-                    for x, kind in ((x_lq, "lq"), (x_hq, "hq"))
-                )
-                power, error = moments(z_hq, z_lq)
-                yield from zip(
-                    (r.name for r in some_rows), power.tolist(), error.tolist(), strict=True
-                )
-
-
-def _groups(rows: Sequence[Row], batch: int) -> Iterator[Sequence[Row]]:
-    for first in range(0, len(rows), batch):
-        yield rows[first : first + batch]
+    groups = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+    pixels = threaded_map(_read, groups, repeat(scale), workers=1, ahead=2)
+    for group, found in zip(groups, pixels, strict=True):
+        for some_rows, x_lq, x_hq in _by_size(group, found):
+            z_lq, z_hq = (
+                _encode(backbone, x, some_rows, latent, seed, kind)
+                for x, kind in ((x_lq, "lq"), (x_hq, "hq"))
+            )
+            power, error = moments(z_hq, z_lq)
+            names = [row.name for row in some_rows]
+            yield from zip(names, power.tolist(), error.tolist(), strict=True)
 
 
 def _read(rows: Sequence[Row], scale: int) -> list[tuple[Tensor, Tensor]]:
@@ -60,12 +49,10 @@ def _by_size(
     rows: Sequence[Row], pixels: list[tuple[Tensor, Tensor]]
 ) -> Iterator[tuple[list[Row], Tensor, Tensor]]:
     """Runs of equal size within a group, stacked."""
-    start = 0
-    for end in range(1, len(rows) + 1):
-        if end == len(rows) or pixels[end][1].shape != pixels[start][1].shape:
-            lq, hq = zip(*pixels[start:end], strict=True)
-            yield list(rows[start:end]), torch.stack(lq), torch.stack(hq)
-            start = end
+    pairs = ((row, lq, hq) for row, (lq, hq) in zip(rows, pixels, strict=True))
+    for _, run in groupby(pairs, key=lambda pair: pair[2].shape):
+        named, lq, hq = zip(*run, strict=True)
+        yield list(named), torch.stack(lq), torch.stack(hq)
 
 
 def _encode(

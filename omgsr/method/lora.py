@@ -1,4 +1,4 @@
-"""LoRA adapters of PEFT on any module: add, switch, save (adapters.py loads).
+"""LoRA adapters of PEFT on any module: add, switch, merge, save (adapter_files.py loads).
 
 A module has the adapter that is trained and restored with, and in distillation a second one.
 """
@@ -6,14 +6,16 @@ A module has the adapter that is trained and restored with, and in distillation 
 import copy
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from omgsr.core import files
+from omgsr.core.parallel import side_by_side
 
 DEFAULT, REGULARISER = "default", "regulariser"
 """Names of the adapters; the first is PEFT's own for a module with one."""
@@ -71,10 +73,7 @@ def save(module: PeftModel, folder: Path) -> None:
 @contextmanager
 def disabled(module: nn.Module) -> Iterator[None]:
     """Inside, the wrapped module computes as if it had no adapter."""
-    if isinstance(module, PeftModel):
-        with module.disable_adapter():
-            yield
-    else:
+    with module.disable_adapter() if isinstance(module, PeftModel) else nullcontext():
         yield
 
 
@@ -89,6 +88,18 @@ def active(module: PeftModel, adapter: str) -> Iterator[None]:
         yield
     finally:
         module.set_adapter(DEFAULT)
+
+
+def merged(module: Any) -> nn.Module:
+    """PEFT model => its base model with W + s B A; what has no adapters stays as it is.
+
+    On one thread: the sums of a product depend on how many share it, and so would the last bit of
+    every picture on the machine's cores.
+    """
+    if not hasattr(module, "merge_and_unload"):
+        return module
+    [whole] = side_by_side(lambda one: one.merge_and_unload(), [module], workers=1)
+    return whole
 
 
 def parameters(module: nn.Module, adapter: str = DEFAULT) -> list[nn.Parameter]:

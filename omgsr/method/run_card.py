@@ -1,12 +1,12 @@
 """A trained run on disk: two PEFT folders and the run card that says how to use them."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from omgsr.core import files
+from omgsr.core.fingerprint import sha256
 from omgsr.core.settings import ConfigError, parse, section
 from omgsr.method import adapter_files, lora
 from omgsr.method.generator import Generator
@@ -147,12 +147,8 @@ def _check(card: Card, folder: Path, foundation: Path, here: str) -> None:
 
 def hashes(folder: Path) -> dict[str, str]:
     """sha256 of both adapter files of a run folder."""
-    names = (ENCODER, DENOISER)
-    return {name: _sha256(folder / name / "adapter_model.safetensors") for name in names}
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise RunError(f"{path}: missing from the run folder; copy it there or train again")
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    paths = {name: folder / name / adapter_files.WEIGHTS for name in (ENCODER, DENOISER)}
+    for path in paths.values():
+        if not path.is_file():
+            raise RunError(f"{path}: missing from the run folder; copy it there or train again")
+    return {name: sha256(path) for name, path in paths.items()}

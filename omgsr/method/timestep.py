@@ -65,8 +65,7 @@ def find(power: Floats, error: Floats, snr: Floats, bootstrap: int, seed: int) -
     `bootstrap` resamplings of the images give the interval; `seed` seeds them.
     Raises ValueError for an empty set, a zero or non-finite moment.
     """
-    _check(power, error)
-    index = _argmin(power, error, snr)
+    index = best(power, error, snr) - 1
     samples = _bootstrap(power, error, snr, bootstrap, seed)
     own = per_image(error, snr)
     low, high = np.quantile(samples, [0.025, 0.975], method="nearest")
@@ -84,7 +83,8 @@ def find(power: Floats, error: Floats, snr: Floats, bootstrap: int, seed: int) -
 def best(power: Floats, error: Floats, snr: Floats) -> int:
     """t* alone, without an interval: (N,), (N,), (T,) => 1..T."""
     _check(power, error)
-    return _argmin(power, error, snr) + 1
+    order = np.argsort(1 / error, kind="stable")
+    return _best(power[order], 1 / error[order], snr) + 1
 
 
 def per_image(error: Floats, snr: Floats) -> Whole:
@@ -98,14 +98,11 @@ def per_image(error: Floats, snr: Floats) -> Whole:
     return len(rising) - np.where(nearer_left, right - 1, right)
 
 
-def _argmin(power: Floats, error: Floats, snr: Floats) -> int:
-    """Index of t* in `snr`: the better of the two timesteps around the weighted median."""
-    order = np.argsort(1 / error, kind="stable")
-    return _best(power[order], 1 / error[order], snr)
-
-
 def _best(weights: Floats, wanted: Floats, snr: Floats) -> int:
-    """Argmin over t of sum w_i |s_t - x_i| for sorted x; the sum is convex in s."""
+    """Index in `snr` of the least sum w_i |s_t - x_i| for sorted x; the sum is convex in s.
+
+    That is the better of the two timesteps around the weighted median of x.
+    """
     total = np.cumsum(weights)
     median = wanted[np.searchsorted(total, total[-1] / 2)]
     after = int(np.searchsorted(-snr, -median))  # first index with s_t <= median

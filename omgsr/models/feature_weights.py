@@ -13,7 +13,7 @@ from timm.models.convnext import ConvNeXt, checkpoint_filter_fn
 from torch import Tensor
 
 from omgsr.core import files
-from omgsr.models import features, weights
+from omgsr.models import features, weight_files
 
 DINOV3 = tuple(f"convnext_{size}.dinov3_lvd1689m" for size in ("tiny", "small", "base", "large"))
 """The networks of the paper's Dv3CD and discriminator."""
@@ -70,7 +70,7 @@ def _network(name: str) -> Any:
 def _local(name: str, path: Path) -> Path:
     """The safetensors at `path`, which is a file or a folder as `hf download` leaves it."""
     if not path.is_dir():
-        weights.check(path)
+        weight_files.check(path)
         return path
     about = path / "config.json"
     if about.is_file():
@@ -79,7 +79,7 @@ def _local(name: str, path: Path) -> Path:
         given = ".".join(filter(None, found))
         if given and given != name and given.partition(".")[0] != name:
             raise ValueError(f"{path} holds {given}, but foundation.features.name is {name}")
-    return weights.find(path, "model")[0]
+    return weight_files.find(path, "model")[0]
 
 
 def _download(hub: str) -> Path:

@@ -1,6 +1,5 @@
 """Frozen ConvNeXt features: levels 1 to 3, plain (Eq. 8) and L2-pooled (Eq. 10)."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +12,7 @@ from timm.models.convnext import ConvNeXtStage
 from torch import Tensor, nn
 
 from omgsr.core import files
+from omgsr.core.fingerprint import sha256
 
 LEVELS = 3
 KEPT = ("stem.", *(f"stages.{i}." for i in range(LEVELS)))
@@ -121,6 +121,5 @@ def write(state: dict[str, Tensor], folder: Path, config: dict[str, object]) -> 
 
 def describe(folder: Path) -> dict[str, str]:
     """Architecture and sha256 of the weights in `folder`."""
-    with open(folder / "model.safetensors", "rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    return {"name": files.read_json(folder / "config.json")["architecture"], "sha256": digest}
+    name = files.read_json(folder / "config.json")["architecture"]
+    return {"name": name, "sha256": sha256(folder / "model.safetensors")}

@@ -19,8 +19,9 @@ import torch
 from safetensors.torch import save_file
 
 from omgsr.core import files, seeding
+from omgsr.core.fingerprint import sha256
 from omgsr.data.dead_leaves import dead_leaves
-from omgsr.models import catalogue, feature_weights, features, pretraining, prompt, weights
+from omgsr.models import catalogue, feature_weights, features, pretraining, prompt, weight_files
 from omgsr.models.settings import Foundation, FoundationTraining
 
 Progress = Iterator[tuple[str, int, float]]
@@ -70,32 +71,29 @@ def _require_no_prompt(settings: Foundation) -> None:
 def _train_networks(
     out: Path, pool: pretraining.CropPool, plan: FoundationTraining, seed: int
 ) -> Progress:
-    def rng(name: str) -> np.random.Generator:
+    def course(name: str, steps: int, batch: int, lr: float) -> pretraining.Course:
         torch.manual_seed(seeding.derive(seed, "foundation", name))  # fresh weights, this process
-        return seeding.rng(seed, "foundation", name)
+        rng = seeding.rng(seed, "foundation", name)
+        return pretraining.Course(pool, rng, steps, batch, lr)
 
-    draws = rng("vae")
+    todo = course("vae", plan.vae_steps, plan.vae_batch, plan.vae_lr)
     vae = pretraining.small_vae()
-    run = pretraining.train_vae(vae, pool, draws, plan.vae_steps, plan.vae_batch, plan.vae_lr)
+    run = pretraining.train_vae(vae, todo)
     yield from (("autoencoder", *item) for item in run)
     vae.half().save_pretrained(out / "model" / "vae")
 
-    draws = rng("unet")
+    todo = course("unet", plan.unet_steps, plan.unet_batch, plan.unet_lr)
     unet = pretraining.small_unet()
     embedding = torch.randn(pretraining.PROMPT_SHAPE)
-    run = pretraining.train_unet(
-        unet, vae.float(), embedding, pool, draws, plan.unet_steps, plan.unet_batch, plan.unet_lr
-    )
+    run = pretraining.train_unet(unet, vae.float(), embedding, todo)
     yield from (("denoiser", *item) for item in run)
     unet.half().save_pretrained(out / "model" / "unet")
     pretraining.sd_scheduler().save_pretrained(out / "model" / "scheduler")
     save_file({"prompt": embedding}, out / prompt.EMBEDDING)
 
-    draws = rng("features")
+    todo = course("features", plan.feature_steps, plan.feature_batch, plan.feature_lr)
     convnext = pretraining.small_features()
-    run = pretraining.train_features(
-        convnext, pool, draws, plan.feature_steps, plan.feature_batch, plan.feature_lr
-    )
+    run = pretraining.train_features(convnext, todo)
     yield from (("features", *item) for item in run)
     features.save(convnext, out / "features", pretraining.FEATURES)
 
@@ -171,7 +169,7 @@ def _require_whole(folder: Path) -> None:
                 "weights"
             )
     for network in _NETWORKS:
-        weights.find(folder / network, "diffusion_pytorch_model")
+        weight_files.find(folder / network, "diffusion_pytorch_model")
 
 
 def _sha256(out: Path, model: Path, origin: int) -> str:
@@ -179,11 +177,10 @@ def _sha256(out: Path, model: Path, origin: int) -> str:
     _require_whole(model)
     names = [*(model / name for name in _CONFIGS), out / prompt.EMBEDDING]
     for network in _NETWORKS:
-        names += weights.find(model / network, "diffusion_pytorch_model")
+        names += weight_files.find(model / network, "diffusion_pytorch_model")
     digest = hashlib.sha256()
     for path in names:
-        with open(path, "rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
+        digest.update(bytes.fromhex(sha256(path)))
     if origin:  # the same t is then another step: no run may be restored with the other origin
         digest.update(f"timestep_origin {origin}".encode())
     return digest.hexdigest()

@@ -7,6 +7,7 @@ Every function trains one of them and yields (step, loss), so that the caller ow
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 
 PROMPT_SHAPE = (1, 4, 32)  # (batch, tokens, width) of the one prompt embedding the small UNet knows
 _SCALES = (1.0, 0.7, 0.5, 0.35)
+Losses = Iterator[tuple[int, float]]
+"""(step, loss) of every step."""
 
 
 def small_vae() -> AutoencoderKL:
@@ -131,39 +134,47 @@ def _recolour(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
     return np.clip(crop * rng.uniform(0.7, 1.2), 0, 1).astype(np.float32)
 
 
-def train_vae(
-    vae: AutoencoderKL, pool: CropPool, rng: np.random.Generator, steps: int, batch: int, lr: float
-) -> Iterator[tuple[int, float]]:
-    """L1 reconstruction with a light KL term; sets `scaling_factor` to 1 / std(z) at the end."""
-    noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+@dataclass(frozen=True)
+class Course:
+    """What a network is trained on, and for how long."""
 
-    def loss(x: Tensor) -> Tensor:
+    pool: CropPool
+    rng: np.random.Generator
+    steps: int
+    batch: int
+    """Crops a step."""
+    lr: float
+    """Largest learning rate."""
+
+    def noise(self) -> torch.Generator:
+        """Where the noise of a training comes from, drawn from its `rng`."""
+        return torch.Generator().manual_seed(int(self.rng.integers(2**62)))
+
+
+def train_vae(vae: AutoencoderKL, course: Course) -> Losses:
+    """L1 reconstruction with a light KL term; sets `scaling_factor` to 1 / std(z) at the end."""
+    noise = course.noise()
+
+    def loss(x: Tensor, _: Tensor) -> Tensor:
         posterior = vae.encode(x).latent_dist
         recon = vae.decode(posterior.sample(noise)).sample
         return F.l1_loss(recon.float(), x) + 1e-4 * posterior.kl().float().mean() / x[0].numel()
 
-    yield from _minimise(vae, loss, pool, rng, steps, batch, lr)
+    yield from _minimise(vae, loss, course)
     with torch.inference_mode():
-        z = vae.encode(pool.batch(rng, 64)[0]).latent_dist.mode()
+        z = vae.encode(course.pool.batch(course.rng, 64)[0]).latent_dist.mode()
     vae.register_to_config(scaling_factor=round(1 / float(z.std()), 5))
 
 
 def train_unet(
-    unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
-    prompt: Tensor,
-    pool: CropPool,
-    rng: np.random.Generator,
-    steps: int,
-    batch: int,
-    lr: float,
-) -> Iterator[tuple[int, float]]:
+    unet: UNet2DConditionModel, vae: AutoencoderKL, prompt: Tensor, course: Course
+) -> Losses:
     """Eq. 2 on the latents of `vae`: ||eps_theta(z_t, t, c) - eps||^2 at uniform t."""
     scheduler = sd_scheduler()
-    noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    noise = course.noise()
     vae.requires_grad_(False)
 
-    def loss(x: Tensor) -> Tensor:
+    def loss(x: Tensor, _: Tensor) -> Tensor:
         with torch.no_grad():
             z = vae.encode(x).latent_dist.mode().float() * vae.config.scaling_factor
         eps = torch.randn(z.shape, generator=noise)
@@ -171,7 +182,7 @@ def train_unet(
         z_t = scheduler.add_noise(z, eps, t)
         return F.mse_loss(unet(z_t, t, prompt.expand(len(z), -1, -1)).sample.float(), eps)
 
-    yield from _minimise(unet, loss, pool, rng, steps, batch, lr)
+    yield from _minimise(unet, loss, course)
 
 
 class FeaturePretext(nn.Module):
@@ -187,17 +198,10 @@ class FeaturePretext(nn.Module):
         return self.head(self.model(x))
 
 
-def train_features(
-    model: nn.Module,
-    pool: CropPool,
-    rng: np.random.Generator,
-    steps: int,
-    batch: int,
-    lr: float,
-) -> Iterator[tuple[int, float]]:
+def train_features(model: nn.Module, course: Course) -> Losses:
     """Trains a timm ConvNeXt to tell images and their blur and noise apart."""
-    pretext = FeaturePretext(model, len(pool.pyramids))
-    noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    pretext = FeaturePretext(model, len(course.pool.pyramids))
+    noise = course.noise()
 
     def loss(x: Tensor, which: Tensor) -> Tensor:
         blur, grain = torch.rand((2, len(x), 1, 1, 1), generator=noise)
@@ -207,27 +211,19 @@ def train_features(
         wanted = torch.cat([blur, grain], dim=1).flatten(1)
         return F.cross_entropy(out[:, :-2], which) + 5 * F.mse_loss(out[:, -2:], wanted)
 
-    yield from _minimise(pretext, loss, pool, rng, steps, batch, lr)
+    yield from _minimise(pretext, loss, course)
 
 
-def _minimise(
-    model: nn.Module,
-    loss: Callable[..., Tensor],
-    pool: CropPool,
-    rng: np.random.Generator,
-    steps: int,
-    batch: int,
-    lr: float,
-) -> Iterator[tuple[int, float]]:
+def _minimise(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], course: Course) -> Losses:
     """AdamW in bf16 autocast, linear warm-up over 2 % and cosine decay to zero; yields losses."""
     model.train()
+    steps, lr = course.steps, course.lr
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.02)
-    takes_index = isinstance(model, FeaturePretext)
     for step in range(1, steps + 1):
-        x, which = pool.batch(rng, batch)
+        x, which = course.pool.batch(course.rng, course.batch)
         with torch.autocast("cpu", torch.bfloat16):
-            value = loss(x, which) if takes_index else loss(x)
+            value = loss(x, which)
         optimiser.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from omgsr.core import files
-from omgsr.models import weights
+from omgsr.core.fingerprint import sha256
+from omgsr.models import weight_files
 
 EMBEDDING, ORIGIN = "prompt.safetensors", "prompt.json"
 _VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json",
@@ -75,8 +76,6 @@ def _sha256(model: Path) -> str:
     if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
         raise FileNotFoundError(f"{tokenizer}: vocab.json and merges.txt are missing")
     digest = hashlib.sha256()
-    for path in [*vocabulary, config, *weights.find(model / "text_encoder", "model")]:
-        with open(path, "rb") as handle:
-            digest.update(path.name.encode())
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    for path in [*vocabulary, config, *weight_files.find(model / "text_encoder", "model")]:
+        digest.update(path.name.encode() + bytes.fromhex(sha256(path)))
     return digest.hexdigest()

@@ -110,10 +110,8 @@ class Session:
         return {**terms, **scores}
 
     def _better(self, value: float) -> bool:
-        if self.best is None:
-            return True
-        lower = metrics.traits(self.final).lower_better
-        return value < self.best["value"] if lower else value > self.best["value"]
+        sign = -1 if metrics.traits(self.final).lower_better else 1
+        return self.best is None or sign * value > sign * self.best["value"]
 
     def finish(self) -> dict[str, Any]:
         """Puts the adapters that the run gives in place; `final` and `final_step` of its card."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from omgsr.core import seeding
+from omgsr.core.wording import some
 from omgsr.data.datasets import Batch, Pairs, batches
 from omgsr.method import losses
 from omgsr.method.discriminator import Discriminator
@@ -29,9 +30,10 @@ class NonFiniteLoss(RuntimeError):
     """A loss became NaN or infinite; nothing was updated by it."""
 
     def __init__(self, step: int, term: str, value: float, names: Sequence[str]) -> None:
+        seen = f" Pairs of this batch: {some(names, 5)}." if names else ""
         super().__init__(
             f"step {step}: the term {term!r} is {value}; nothing was updated. "
-            f"Lower train.lr or the weight of this term, or train in fp32. {_listed(names)}".strip()
+            f"Lower train.lr or the weight of this term, or train in fp32.{seen}"
         )
         self.step, self.term, self.value, self.names = step, term, value, list(names)
 
@@ -211,10 +213,3 @@ def fit(trainer: Trainer, pairs: Pairs, workers: int = 0) -> Iterator[dict[str, 
 def _copy(values: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> None:
     for parameter, value in zip(parameters, values, strict=True):
         parameter.copy_(value)
-
-
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"Pairs of this batch: {', '.join(names[:5])}{more}."

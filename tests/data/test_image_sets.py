@@ -12,7 +12,7 @@ from omgsr import config
 from omgsr.core import images
 from omgsr.core.image_files import ImageError
 from omgsr.data import image_sets, manifest, photographs
-from omgsr.data.expectations import SourceError
+from omgsr.data.image_set_checks import SourceError
 from omgsr.data.settings import Benchmark, Folder, Images
 
 ROOT = Path(__file__).parents[2]

@@ -86,7 +86,7 @@ def test_sinc_equals_basicsrs_and_takes_the_wide_range_from_its_side(
     fixed = Sinc(probability=1.0, cutoff=(0.5, 0.5), wide_from=13, wide_cutoff=(0.25, 0.25))
     for side, cutoff in ((7, 0.5), (11, 0.5), (13, 0.25), (21, 0.25)):
         with np.errstate(invalid="ignore"):
-            expected = basicsr_shim.circular_lowpass_kernel(cutoff * np.pi, side)
+            expected = basicsr_shim.degradations.circular_lowpass_kernel(cutoff * np.pi, side)
         np.testing.assert_allclose(draw_sinc(fixed, side, rng), expected, atol=1e-7)
 
 

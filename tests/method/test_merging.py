@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from omgsr.method.merging import merged
+from omgsr.method.lora import merged
 
 
 @pytest.fixture(autouse=True)

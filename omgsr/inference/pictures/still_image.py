@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-from omgsr.core import image_files, image_samples
+from omgsr.core import image_files, pixel_formats
 from omgsr.inference.pictures import metadata
 from omgsr.inference.pictures.metadata import ORIENTATION
 
@@ -67,13 +67,13 @@ def _pixels(
     image: Image.Image, path: Path | str, turn: int
 ) -> tuple[NDArray[Any], NDArray[Any] | None, bool]:
     """Colour, alpha, and whether the file has one channel for colour."""
-    if image_samples.is_deep_grey(image):
-        levels, clear = image_samples.deep_grey(image)
+    if pixel_formats.is_deep_grey(image):
+        levels, clear = pixel_formats.deep_grey(image)
         return np.repeat(levels[..., None], 3, axis=2), clear, True
     bits, one_channel = _layout(image, path)
     if bits == 16 and image.mode != "I":
         return *_decoded(path, image, turn), one_channel
-    shown = image_samples.eight_bits(image, path)
+    shown = pixel_formats.eight_bits(image, path)
     pixels = np.array(shown)
     alpha = pixels[..., 3].copy() if shown.mode == "RGBA" else None
     return pixels[..., :3].copy(), alpha, one_channel

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor
 
-from omgsr.models import weights
+from omgsr.models import weight_files
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.schedule import NoiseSchedule
 
@@ -80,7 +80,7 @@ class Mini(StableDiffusion):
 
 def _network(kind: Any, folder: Path) -> Any:
     """A network of diffusers from its folder; a weight that is missing is never left random."""
-    weights.find(folder, "diffusion_pytorch_model")
+    weight_files.find(folder, "diffusion_pytorch_model")
     network, report = kind.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, output_loading_info=True
     )

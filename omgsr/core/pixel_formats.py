@@ -58,20 +58,13 @@ def _printed(image: Image.Image, icc: Any) -> Image.Image:
     """CMYK as it looks printed: relative colorimetric with black point compensation, as usual."""
     if isinstance(icc, bytes) and icc[16:20] == b"CMYK":
         try:
-            return _srgb(image, icc)
+            made = ImageCms.profileToProfile(
+                image, ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB"),
+                ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )  # fmt: skip
+            if made is not None:
+                return made
         except (ImageCms.PyCMSError, OSError):
             pass  # a profile that LittleCMS does not take
     return image.convert("RGB")
-
-
-def _srgb(image: Image.Image, icc: bytes) -> Image.Image:
-    transform = ImageCms.buildTransform(
-        ImageCms.ImageCmsProfile(io.BytesIO(icc)),
-        ImageCms.createProfile("sRGB"),
-        "CMYK",
-        "RGB",
-        ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    made: Image.Image = ImageCms.applyTransform(image, transform)  # type: ignore[assignment]
-    return made

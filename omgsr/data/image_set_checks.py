@@ -1,9 +1,10 @@
 """What the images of a set must be: as many, as large and as new as the configuration expects."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from omgsr.core import images
+from omgsr.core.wording import some
 from omgsr.data.settings import Folder
 
 
@@ -33,7 +34,7 @@ def require_side(folder: Folder, found: Mapping[str, Path]) -> None:
     if odd:
         raise SourceError(
             f"{folder.path}: {len(odd):,} of {len(found):,} images are not {folder.side} x "
-            f"{folder.side} pixels: {_some(odd)}; these are other images than expected, or not "
+            f"{folder.side} pixels: {some(odd)}; these are other images than expected, or not "
             "cropped yet (`crop` of a benchmark takes the centre); correct the path, or `side` in "
             "configs/<profile>.yaml" + needed(folder)
         )
@@ -49,7 +50,7 @@ def require_scale(pairs: Mapping[str, tuple[Path, Path]], scale: int, where: str
     if wrong:
         raise SourceError(
             f"{where}: {len(wrong):,} of {len(pairs):,} pairs whose HQ is not {scale} times the "
-            f"LQ: {_some(wrong)}; take the images of that scale (RealSR has LR2, LR3 and "
+            f"LQ: {some(wrong)}; take the images of that scale (RealSR has LR2, LR3 and "
             "LR4, and in its first version LQ as large as HQ), or correct data.scale"
         )
 
@@ -58,18 +59,12 @@ def refuse_shared(trained: Collection[str], tested: Collection[str], name: str) 
     """Refuses files that are in the training set and in the benchmark of that name."""
     shared = sorted({path for path in tested if path and path in trained})
     if shared:
-        more = f" and {len(shared) - 3:,} more" if len(shared) > 3 else ""
         raise SourceError(
-            f"benchmarks.{name}: {len(shared):,} images are also in data.train: "
-            f"{', '.join(shared[:3])}{more}; take them out of one"
+            f"benchmarks.{name}: {len(shared):,} images are also in data.train: {some(shared)}; "
+            "take them out of one"
         )
 
 
 def needed(folder: Folder) -> str:
     """The end of a message: what the folder should be, where the configuration says."""
     return f". Needed: {folder.obtain}" if folder.obtain else ""
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

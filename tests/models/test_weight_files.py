@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from omgsr.core import files
-from omgsr.models import weights
+from omgsr.models import weight_files
 
 STEM = "diffusion_pytorch_model"
 
@@ -27,19 +27,19 @@ def shards(folder: Path, count: int) -> list[str]:
 
 def test_one_file(tmp_path: Path) -> None:
     put(tmp_path, f"{STEM}.safetensors", f"{STEM}.fp16.safetensors", f"{STEM}.non_ema.safetensors")
-    assert weights.find(tmp_path, STEM) == [tmp_path / f"{STEM}.safetensors"]
+    assert weight_files.find(tmp_path, STEM) == [tmp_path / f"{STEM}.safetensors"]
 
 
 def test_every_shard(tmp_path: Path) -> None:
     names = shards(tmp_path, 2)
     put(tmp_path, *names)
-    assert weights.find(tmp_path, STEM) == [tmp_path / name for name in names]
+    assert weight_files.find(tmp_path, STEM) == [tmp_path / name for name in names]
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     put(tmp_path, *shards(tmp_path, 3)[:2])
     with pytest.raises(FileNotFoundError, match=r"00003-of-00003\.safetensors is missing"):
-        weights.find(tmp_path, STEM)
+        weight_files.find(tmp_path, STEM)
 
 
 def test_an_index_names_no_file_outside_its_folder(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_an_index_names_no_file_outside_its_folder(tmp_path: Path) -> None:
     index = {"weight_map": {"a": "../outside.safetensors"}}
     files.write_json(inside / f"{STEM}.safetensors.index.json", index)
     with pytest.raises(FileNotFoundError, match=r"unet/outside\.safetensors is missing"):
-        weights.find(inside, STEM)
+        weight_files.find(inside, STEM)
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_what_lies_there_instead_is_named(
 ) -> None:
     put(tmp_path, *beside)
     with pytest.raises(FileNotFoundError, match=said):
-        weights.find(tmp_path, STEM)
+        weight_files.find(tmp_path, STEM)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"absent/{STEM}\.safetensors is missing$"):
-        weights.find(tmp_path / "absent", STEM)
+        weight_files.find(tmp_path / "absent", STEM)
 
 
 def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
@@ -79,11 +79,11 @@ def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / f"{STEM}.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ValueError, match=r"not a whole safetensors file .*get it again"):
-        weights.find(tmp_path, STEM)
+        weight_files.find(tmp_path, STEM)
 
 
 def test_a_pointer_of_git_lfs_is_refused(tmp_path: Path) -> None:
     text = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"
     (tmp_path / f"{STEM}.safetensors").write_text(text)
     with pytest.raises(ValueError, match="a Git LFS pointer and not the weights; run `git lfs"):
-        weights.find(tmp_path, STEM)
+        weight_files.find(tmp_path, STEM)
