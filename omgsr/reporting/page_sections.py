@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from omgsr.evaluation.composite import AVERAGE
 from omgsr.reporting import figures, page, paper_numbers, timestep_figure
-from omgsr.reporting.page import Block, Cell
-from omgsr.reporting.tables import DASH, Table, grid, label
+from omgsr.reporting.page import Block
+from omgsr.reporting.tables import DASH, Cell, Table, grid, label
 
 
 def timestep(curve: pd.DataFrame, found: Mapping[str, Any], images: pd.DataFrame) -> Block:
@@ -27,20 +28,22 @@ def timestep(curve: pd.DataFrame, found: Mapping[str, Any], images: pd.DataFrame
 def scores(table: Table, intervals: pd.DataFrame) -> Block:
     """Every metric on every benchmark, a column a run, with 95 % intervals below the means."""
     known = intervals.set_index(["run", "benchmark", "metric"])
-    rows = []
-    for line in table.lines:
-        cells = [Cell(text=line.benchmark), Cell(text=label(line.traits))]
-        for run, value, text, mark in zip(
-            table.runs, line.values, line.texts, line.marks, strict=True
-        ):
-            key = (run, line.benchmark, line.traits.name)
-            more = ""
-            if value is not None and key in known.index:
-                low, high = known.loc[key, ["low", "high"]]
-                digits = len(text.partition(".")[2])
-                more = f" [{low:.{digits}f}, {high:.{digits}f}]"
-            cells.append(Cell(text=text + more, mark=mark, order=value))
-        rows.append(cells)
+
+    def with_interval(run: str, benchmark: str, metric: str, cell: Cell) -> Cell:
+        if cell.value is None or (run, benchmark, metric) not in known.index:
+            return cell
+        low, high = known.loc[(run, benchmark, metric), ["low", "high"]]
+        digits = len(cell.text.partition(".")[2])
+        return replace(cell, text=f"{cell.text} [{low:.{digits}f}, {high:.{digits}f}]")
+
+    rows = [
+        [Cell(line.benchmark), Cell(label(line.traits))]
+        + [
+            with_interval(run, line.benchmark, line.traits.name, cell)
+            for run, cell in zip(table.runs, line.cells, strict=True)
+        ]
+        for line in table.lines
+    ]
     return Block(
         id="scores",
         title="Scores",
@@ -55,11 +58,7 @@ def paper(found: Sequence[Table]) -> Block:
     shown = []
     for table in found:
         laid = grid(table)
-        rows = [
-            [Cell(text=cell.text, mark=cell.mark, order=cell.value) for cell in row]
-            for block in laid.blocks
-            for row in block
-        ]
+        rows = [row for block in laid.blocks for row in block]
         shown.append(
             page.Table(head=laid.head, rows=rows, names=2, caption=table.title, notes=table.notes)
         )
@@ -71,7 +70,7 @@ def differences(frame: pd.DataFrame, reference: str) -> Block:
     """Every run against one, image by image."""
     head = ["run", "benchmark", "metric", f"minus {reference}", "low", "high", "won", "lost"]
     rows = [
-        [Cell(text=one.run), Cell(text=one.benchmark), Cell(text=one.metric)]
+        [Cell(one.run), Cell(one.benchmark), Cell(one.metric)]
         + [_number(value, "+.4f") for value in (one.difference, one.low, one.high)]
         + [_number(count, ".0f") for count in (one.won, one.lost)]
         for one in frame.itertuples(index=False)
@@ -94,16 +93,16 @@ def composites(
         text = "A composite score compares OMGSR runs, so it takes at least two of them."
         return Block(id="composite", title="Composite score", text=text)
     names = list(dict.fromkeys(frame["benchmark"]))
-    wide = frame.pivot(index="run", columns="benchmark", values="composite")
-    best = frame[frame["benchmark"] == AVERAGE]["composite"].dropna().astype(float).max()
-    rows = []
-    for run in dict.fromkeys(frame["run"]):
-        values = [None if pd.isna(v) else float(v) for v in wide.loc[run, names]]
-        cells = [
+    wide = frame.pivot(index="run", columns="benchmark", values="composite").astype(float)
+    best = wide[AVERAGE].max()
+    rows = [
+        [Cell(run), Cell(str(timesteps[run]), value=timesteps[run])]
+        + [
             _number(value, ".4f", "best" if name == AVERAGE and value == best else "")
-            for name, value in zip(names, values, strict=True)
+            for name, value in wide.loc[run, names].items()
         ]
-        rows.append([Cell(text=run), Cell(text=str(timesteps[run]), order=timesteps[run]), *cells])
+        for run in dict.fromkeys(frame["run"])
+    ]
     figure = figures.composite_curve(frame, timesteps, variants, paper_numbers.figure_4())
     return Block(
         id="composite",
@@ -148,7 +147,7 @@ def _contract(told: Mapping[str, Any]) -> page.Table:
     metrics = told["metrics"]
     names = [n for n in dict.fromkeys(n for one in metrics.values() for n in one) if n != "name"]
     rows = [
-        [Cell(text=metric), *(Cell(text=_plain(one.get(name))) for name in names)]
+        [Cell(metric), *(Cell(_plain(one.get(name))) for name in names)]
         for metric, one in metrics.items()
     ]
     common = {k: v for k, v in told.items() if k not in ("metrics", "runs", "unavailable", "notes")}
@@ -177,5 +176,5 @@ def _plain(value: Any) -> str:
 def _number(value: Any, form: str, mark: str = "") -> Cell:
     """A cell that is sorted by its number; a dash where there is none."""
     if pd.isna(value):
-        return Cell(text=DASH)
-    return Cell(text=format(float(value), form), mark=mark, order=float(value))
+        return Cell(DASH)
+    return Cell(format(float(value), form), mark, float(value))

@@ -5,7 +5,7 @@ is left out where the sweep holds none to compare. What is quoted is marked and 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
@@ -112,20 +112,18 @@ def _methods(
     traits: Sequence[Traits],
 ) -> Table:
     """Table 3: our runs and the paper's methods side by side."""
-    printed = paper_numbers.table(3)
-    known = {**means(scores, _none()), **means(printed.assign(image=""), _none())}
+    known = {**means(scores), **means(paper_numbers.table(3).assign(image=""))}
     there = {run for run, name, _ in known if name in benchmarks}
     ours = [run for run in ours if run in there]
-    runs = [*ours, *paper_numbers.METHODS]
+    theirs = paper_numbers.METHODS
+    runs = [*ours, *theirs]
     lines = [
-        Line(
-            benchmark=name, traits=one.traits, values=one.values, quoted=len(paper_numbers.METHODS)
-        )
+        replace(line, quoted=len(theirs))
         for name, paired in benchmarks.items()
-        for one in block(known, name, runs, traits, paired)
+        for line in block(known, name, runs, traits, paired)
     ]
     return Table(
-        runs=(*ours, *(name + QUOTED for name in paper_numbers.METHODS.values())),
+        runs=(*ours, *(name + QUOTED for name in theirs.values())),
         lines=tuple(lines),
         title="Table 3 of the paper: methods.",
         down="metrics" if len(runs) <= COLUMNS else "runs",
@@ -149,16 +147,10 @@ def _ablation(
     printed = _printed(form)
     names = _order(form, list(columns.values()), printed)
     lines: list[Line] = []
-    every = [
-        *benchmarks,
-        *(name for name in paper_numbers.BENCHMARKS if name not in benchmarks),
-        AVERAGE,
-    ]
-    for name in every:
-        if name in benchmarks:
-            lines += block(known, name, names, ours, benchmarks[name])
-        elif name == AVERAGE:
-            lines += block(known, name, names, (), paired=False)
+    for name in dict.fromkeys([*benchmarks, *paper_numbers.BENCHMARKS, AVERAGE]):
+        if name in benchmarks or name == AVERAGE:
+            own = ours if name in benchmarks else ()
+            lines += block(known, name, names, own, benchmarks.get(name, False))
         if name in (*paper_numbers.BENCHMARKS, AVERAGE):
             paper = block(printed, name + QUOTED, names, traits, paired=True)
             lines += [line for line in paper if line.has_values]
@@ -195,25 +187,19 @@ def _printed(form: Form) -> Known:
         frame["run"] = frame["run"].str.removeprefix("no_lrr-")
     else:
         frame["run"] += QUOTED
-    return means(frame.assign(image=""), _none())
+    return means(frame.assign(image=""))
 
 
 def _with_composites(form: Form, scores: pd.DataFrame, traits: Sequence[Traits]) -> Known:
     """Means, and in Table 5 the composite scores over the runs that it holds."""
     if form.number != 5:
-        return means(scores, _none())
+        return means(scores)
     lower = {one.name: one.lower_better for one in traits}
     return means(scores, composite(scores[scores["metric"].isin(list(lower))], lower))
 
 
 def _traits(ours: Sequence[Traits], number: int) -> list[Traits]:
     """Our metrics, and those of the paper's table that we do not have."""
-    printed = [
-        name for name in paper_numbers.table(number)["metric"].unique() if name != COMPOSITE.name
-    ]
-    mine = [one.name for one in ours]
-    return [*ours, *(metrics.traits(name) for name in printed if name not in mine)]
-
-
-def _none() -> pd.DataFrame:
-    return pd.DataFrame(columns=["run", "benchmark", "composite"])
+    known = {COMPOSITE.name, *(one.name for one in ours)}
+    printed = paper_numbers.table(number)["metric"].unique()
+    return [*ours, *(metrics.traits(name) for name in printed if name not in known)]
