@@ -58,6 +58,6 @@ def _ranked(
     found = composite(scores, lower_better)
     average = found[found["benchmark"] == AVERAGE].reset_index(drop=True)
     values = pd.to_numeric(average["composite"])
-    ranks = values.rank(ascending=False, method="min").astype("Int64")
+    ranks = values.rank(ascending=False, method="min").astype("Int64").to_numpy()
     columns = {"left_out": kind, "name": name, "run": average["run"]}
     return pd.DataFrame({**columns, "composite": values, "rank": ranks})

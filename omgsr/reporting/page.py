@@ -20,7 +20,7 @@ QUALITY = 95
 """WebP quality of the pictures; the PNGs of the report are exact."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Table:
     """A table that a click on a column's head sorts."""
 
@@ -47,7 +47,7 @@ class Picture:
     captions: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Block:
     """A section of the page."""
 

@@ -16,13 +16,12 @@ from omgsr.reporting.tables import DASH, Cell, Table, grid, label
 def timestep(curve: pd.DataFrame, found: Mapping[str, Any], images: pd.DataFrame) -> Block:
     """The curve of Eq. 5 with t*, its interval and every image's own t."""
     figure = timestep_figure.timestep_curve(curve, found, images)
-    return Block(
-        id="timestep",
-        title="Mid-timestep",
-        text=f"t* = {found['t']}, 95 % interval {found['low']} to {found['high']}, from "
-        f"{found['images']} pairs (Eqs. 4 and 5).",
-        plots=[page.svg(figure, f"Mean SNR gap over the timestep, least at {found['t']}")],
+    text = (
+        f"t* = {found['t']}, 95 % interval {found['low']} to {found['high']}, from "
+        f"{found['images']} pairs (Eqs. 4 and 5)."
     )
+    plots = [page.svg(figure, f"Mean SNR gap over the timestep, least at {found['t']}")]
+    return Block("timestep", "Mid-timestep", text, plots=plots)
 
 
 def scores(table: Table, intervals: pd.DataFrame) -> Block:
@@ -44,13 +43,12 @@ def scores(table: Table, intervals: pd.DataFrame) -> Block:
         ]
         for line in table.lines
     ]
-    return Block(
-        id="scores",
-        title="Scores",
-        text="Means over the images of a benchmark with bootstrap 95 % intervals. The best value "
-        "of a line is bold, the second best underlined. A click on a column's head sorts.",
-        tables=[page.Table(head=["benchmark", "metric", *table.runs], rows=rows, names=2)],
+    text = (
+        "Means over the images of a benchmark with bootstrap 95 % intervals. The best value "
+        "of a line is bold, the second best underlined. A click on a column's head sorts."
     )
+    table_of_all = page.Table(["benchmark", "metric", *table.runs], rows, names=2)
+    return Block("scores", "Scores", text, tables=[table_of_all])
 
 
 def paper(found: Sequence[Table]) -> Block:
@@ -59,11 +57,9 @@ def paper(found: Sequence[Table]) -> Block:
     for table in found:
         laid = grid(table)
         rows = [row for block in laid.blocks for row in block]
-        shown.append(
-            page.Table(head=laid.head, rows=rows, names=2, caption=table.title, notes=table.notes)
-        )
+        shown.append(page.Table(laid.head, rows, 2, table.title, table.notes))
     none = "None of the paper's tables is about these runs and benchmarks."
-    return Block(id="paper", title="The paper's tables", text="" if shown else none, tables=shown)
+    return Block("paper", "The paper's tables", "" if shown else none, tables=shown)
 
 
 def differences(frame: pd.DataFrame, reference: str) -> Block:
@@ -75,14 +71,13 @@ def differences(frame: pd.DataFrame, reference: str) -> Block:
         + [_number(count, ".0f") for count in (one.won, one.lost)]
         for one in frame.itertuples(index=False)
     ]
-    return Block(
-        id="differences",
-        title=f"Against {reference}",
-        text="Mean difference over the same images with its 95 % interval, and the number of "
+    text = (
+        "Mean difference over the same images with its 95 % interval, and the number of "
         "images on which each of the two is better. An interval without zero is a difference "
-        "that this benchmark can tell. A metric of whole sets has neither interval nor wins.",
-        tables=[page.Table(head=head, rows=rows, names=3)],
+        "that this benchmark can tell. A metric of whole sets has neither interval nor wins."
     )
+    tables = [page.Table(head, rows, names=3)]
+    return Block("differences", f"Against {reference}", text, tables=tables)
 
 
 def composites(
@@ -91,7 +86,7 @@ def composites(
     """Composite scores of the runs in the form of the paper's Figure 4 and Table 5."""
     if frame["composite"].isna().all():
         text = "A composite score compares OMGSR runs, so it takes at least two of them."
-        return Block(id="composite", title="Composite score", text=text)
+        return Block("composite", "Composite score", text)
     names = list(dict.fromkeys(frame["benchmark"]))
     wide = frame.pivot(index="run", columns="benchmark", values="composite").astype(float)
     best = wide[AVERAGE].max()
@@ -104,31 +99,26 @@ def composites(
         for run in dict.fromkeys(frame["run"])
     ]
     figure = figures.composite_curve(frame, timesteps, variants, paper_numbers.figure_4())
-    return Block(
-        id="composite",
-        title="Composite score",
-        text="Every metric is scaled to 0..1 over the runs of a benchmark, 1 the best, and "
-        "averaged (Eqs. 20 to 23). The values depend on which runs are compared.",
-        plots=[page.svg(figure, "Composite score over the timestep of injection")],
-        tables=[page.Table(head=["run", "t", *names], rows=rows)],
+    text = (
+        "Every metric is scaled to 0..1 over the runs of a benchmark, 1 the best, and "
+        "averaged (Eqs. 20 to 23). The values depend on which runs are compared."
     )
+    plots = [page.svg(figure, "Composite score over the timestep of injection")]
+    tables = [page.Table(["run", "t", *names], rows)]
+    return Block("composite", "Composite score", text, plots, tables)
 
 
 def pictures(found: Sequence[page.Picture]) -> Block:
     """Before and after."""
-    return Block(
-        id="pictures",
-        title="Before and after",
-        text="Move the slider; the menus choose what stands left and right of it, and the zoom.",
-        pictures=found,
-    )
+    text = "Move the slider; the menus choose what stands left and right of it, and the zoom."
+    return Block("pictures", "Before and after", text, pictures=found)
 
 
 def losses(histories: Mapping[str, pd.DataFrame]) -> Block:
     """Losses, validation scores and gradient norms of the trainings."""
     figure = figures.loss_curves(histories)
     plots = [page.svg(figure, "Losses, validation scores and gradient norms over the steps")]
-    return Block(id="training", title="Training", plots=plots)
+    return Block("training", "Training", plots=plots)
 
 
 def evidence(contract: Sequence[Mapping[str, Any]], **told: Any) -> Block:
@@ -138,8 +128,8 @@ def evidence(contract: Sequence[Mapping[str, Any]], **told: Any) -> Block:
         for name, value in told.items()
     }
     texts = {"evaluation contract": json.dumps(contract, indent=2, ensure_ascii=False), **texts}
-    title = "How these numbers were made"
-    return Block(id="how", title=title, tables=[_contract(one) for one in contract], texts=texts)
+    tables = [_contract(one) for one in contract]
+    return Block("how", "How these numbers were made", tables=tables, texts=texts)
 
 
 def _contract(told: Mapping[str, Any]) -> page.Table:

@@ -35,7 +35,7 @@ class Run:
     t: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Form:
     """One of the paper's ablation tables."""
 
@@ -46,6 +46,7 @@ class Form:
     vary: Literal["variant", "t"]
     """What it compares: these variants, or the timesteps of the first of them that has several."""
     down: Literal["metrics", "runs"] = "runs"
+    """What its rows are."""
 
     def chosen(self, runs: Sequence[Run]) -> list[Run]:
         """Our runs in it, in its order; none where there is nothing to compare."""
@@ -60,23 +61,11 @@ class Form:
 
 
 FORMS = (
-    Form(
-        number=1, title="OSEDiff at several timesteps",
-        variants=("osediff", "osediff_ssim"), vary="t",
-    ),
-    Form(
-        number=2, title="losses of the latent representation",
-        variants=("no_lrr", "to_hq", "full"), vary="variant",
-    ),
-    Form(
-        number=4, title="perceptual losses, LPIPS and Dv3CD",
-        variants=("lpips", "ssim", "full"), vary="variant",
-    ),
-    Form(
-        number=5, title="timesteps of injection",
-        variants=("no_lrr", "full", "to_hq", "lpips"), vary="t", down="metrics",
-    ),
-)  # fmt: skip
+    Form(1, "OSEDiff at several timesteps", ("osediff", "osediff_ssim"), "t"),
+    Form(2, "losses of the latent representation", ("no_lrr", "to_hq", "full"), "variant"),
+    Form(4, "perceptual losses, LPIPS and Dv3CD", ("lpips", "ssim", "full"), "variant"),
+    Form(5, "timesteps of injection", ("no_lrr", "full", "to_hq", "lpips"), "t", "metrics"),
+)
 
 
 def tables(
@@ -106,10 +95,7 @@ def tables(
 
 
 def _methods(
-    scores: pd.DataFrame,
-    ours: Sequence[str],
-    benchmarks: Mapping[str, bool],
-    traits: Sequence[Traits],
+    scores: pd.DataFrame, ours: Sequence[str], benchmarks: Mapping[str, bool], traits: list[Traits]
 ) -> Table:
     """Table 3: our runs and the paper's methods side by side."""
     known = {**means(scores), **means(paper_numbers.table(3).assign(image=""))}
@@ -143,14 +129,19 @@ def _ablation(
     traits, columns = _traits(ours, form.number), _columns(form, runs)
     measured = scores[scores["run"].isin(list(columns))]
     measured = measured.assign(run=measured["run"].map(columns))
-    known = _with_composites(form, measured, [one for one in ours if one.name in compared])
+    # In Table 5 also the composite scores over the runs that it holds.
+    lower = {one.name: one.lower_better for one in ours if one.name in compared}
+    five = form.number == 5
+    own = composite(measured[measured["metric"].isin(list(lower))], lower) if five else None
+    known = means(measured, own)
     printed = _printed(form)
     names = _order(form, list(columns.values()), printed)
     lines: list[Line] = []
     for name in dict.fromkeys([*benchmarks, *paper_numbers.BENCHMARKS, AVERAGE]):
-        if name in benchmarks or name == AVERAGE:
-            own = ours if name in benchmarks else ()
-            lines += block(known, name, names, own, benchmarks.get(name, False))
+        if name in benchmarks:
+            lines += block(known, name, names, ours, benchmarks[name])
+        elif name == AVERAGE:
+            lines += block(known, name, names, (), paired=False)
         if name in (*paper_numbers.BENCHMARKS, AVERAGE):
             paper = block(printed, name + QUOTED, names, traits, paired=True)
             lines += [line for line in paper if line.has_values]
@@ -188,14 +179,6 @@ def _printed(form: Form) -> Known:
     else:
         frame["run"] += QUOTED
     return means(frame.assign(image=""))
-
-
-def _with_composites(form: Form, scores: pd.DataFrame, traits: Sequence[Traits]) -> Known:
-    """Means, and in Table 5 the composite scores over the runs that it holds."""
-    if form.number != 5:
-        return means(scores)
-    lower = {one.name: one.lower_better for one in traits}
-    return means(scores, composite(scores[scores["metric"].isin(list(lower))], lower))
 
 
 def _traits(ours: Sequence[Traits], number: int) -> list[Traits]:
