@@ -29,10 +29,13 @@ def main() -> None:
     paired = {name: one.paired for name, one in settings.benchmarks.items()}
     traits = [metrics.traits(name) for name in settings.score.metrics]
     contract = read_json("reports/contract.json")
-    notes = [tables.PIPELINE_ONLY] if settings.foundation.backbone == "mini" else []
-    notes += [note for one in contract for note in one["notes"]]
+    caveats = tables.caveats(settings.foundation.backbone)
+    notes = caveats + [note for one in contract for note in one["notes"]]
     found = read_json("reports/timestep.json")
     table = tables.score_table(scores, composites, runs, paired, traits)
+    papers = summary.in_paper_tables(
+        scores, variants, settings.method_names, paired, traits, settings.score.compared, caveats
+    )
     report = page.Report(
         title=f"OMGSR, profile {settings.profile}",
         subtitle="One-step real-world image super-resolution at a mid-timestep: "
@@ -43,7 +46,7 @@ def main() -> None:
                 numbers("reports/timestep.csv"), found, numbers("data/moments.csv")
             ),
             page_sections.scores(table, numbers("reports/intervals.csv")),
-            page_sections.paper(list(summary.in_paper_tables(settings, scores).values())),
+            page_sections.paper(list(papers.values())),
             page_sections.differences(numbers("reports/differences.csv"), runs[0]),
             page_sections.composites(composites, timesteps, variants),
             page_sections.pictures(list(shown(settings, runs, scores))),

@@ -50,7 +50,12 @@ def main() -> None:
         scores, composites, runs, paired, traits, notes(settings, composites)
     )
     write_table("scores", table)
-    for number, one in summary.in_paper_tables(settings, scores).items():
+    variants = {run.name: run.variant for run in settings.runs}
+    shown = summary.in_paper_tables(
+        scores, variants, settings.method_names, paired, traits, settings.score.compared,
+        tables.caveats(settings.foundation.backbone),
+    )  # fmt: skip
+    for number, one in shown.items():
         write_table(f"table{number}", one)
     draw(settings, composites)
     for name in settings.benchmarks:
@@ -61,7 +66,7 @@ def main() -> None:
 
 def notes(settings: config.Config, composites: pd.DataFrame) -> list[str]:
     """What a reader of the table has to know."""
-    found = [tables.PIPELINE_ONLY] if settings.foundation.backbone == "mini" else []
+    found = tables.caveats(settings.foundation.backbone)
     if composites["composite"].isna().all():
         found.append("No composite score: it compares OMGSR runs, so it takes at least two.")
     for run in settings.method_names + settings.run_names:
@@ -94,7 +99,7 @@ def draw(settings: config.Config, composites: pd.DataFrame) -> None:
     }
     for name, figure in drawn.items():
         plot_style.save(figure, OUT / "figures" / f"{name}.png")
-        plot_style.save_pdf(figure, OUT / "figures" / f"{name}.pdf")
+        plot_style.save(figure, OUT / "figures" / f"{name}.pdf")
 
 
 def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> sheets.Pixels:

@@ -14,7 +14,6 @@ import pandas as pd
 
 AVERAGE = "average"
 """The benchmark name under which the mean over all benchmarks is listed (Eq. 23)."""
-COLUMNS = ("run", "benchmark", "composite")
 
 
 def composite(scores: pd.DataFrame, lower_better: Mapping[str, bool]) -> pd.DataFrame:
@@ -37,7 +36,9 @@ def composite(scores: pd.DataFrame, lower_better: Mapping[str, bool]) -> pd.Data
         index=pd.Index(runs, dtype=object),
     )
     table[AVERAGE] = _complete_mean(table)  # Eq. 23
-    return _long(table)
+    long = table.stack().rename_axis(["run", "benchmark"]).reset_index(name="composite")
+    # dtype object keeps None, which JSON writes as null and CSV as an empty cell.
+    return long.astype(object).where(long.notna(), None)
 
 
 def normalised(scores: pd.DataFrame, lower_better: Mapping[str, bool]) -> pd.DataFrame:
@@ -70,13 +71,3 @@ def _means(scores: pd.DataFrame) -> pd.DataFrame:
     if len(unusable):
         raise ValueError(f"score of {tuple(unusable.iloc[0][keys])} is not finite")
     return scores
-
-
-def _long(table: pd.DataFrame) -> pd.DataFrame:
-    rows = [
-        (run, benchmark, None if pd.isna(value) else float(value))
-        for run, values in table.iterrows()
-        for benchmark, value in values.items()
-    ]
-    # dtype object keeps None, which JSON writes as null and CSV as an empty cell.
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)

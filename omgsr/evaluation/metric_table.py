@@ -1,8 +1,9 @@
 """PyIQA's table of metrics, read without importing PyIQA (which takes seconds and torch)."""
 
+import runpy
 from collections.abc import Mapping
 from functools import cache
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ from typing import Any
 @cache
 def metric_table() -> Mapping[str, Mapping[str, Any]]:
     """Metric name => {metric_mode: 'FR' or 'NR', lower_better, ...}, as PyIQA declares it."""
-    package = find_spec("pyiqa")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("pyiqa is not installed; install the pinned requirements")
-    path = Path(package.origin).with_name("default_model_configs.py")
-    spec = spec_from_file_location("omgsr._pyiqa_table", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path}: cannot be read; install the version constraints.txt pins")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    table: Mapping[str, Mapping[str, Any]] = module.DEFAULT_CONFIGS
+    path = inside("pyiqa", "default_model_configs.py")
+    table: Mapping[str, Mapping[str, Any]] = runpy.run_path(str(path))["DEFAULT_CONFIGS"]
     return table
+
+
+def inside(package: str, *parts: str) -> Path:
+    """A file of an installed package, which is not imported for it."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"{package} is not installed; run `make install`")
+    return Path(found.origin).parent.joinpath(*parts)

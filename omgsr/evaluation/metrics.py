@@ -12,7 +12,6 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from omgsr.core.files import atomic
 from omgsr.core.offline import MissingFile, offline
 from omgsr.evaluation import fid
 from omgsr.evaluation.fast_filters import FastFilters
-from omgsr.evaluation.metric_table import metric_table
+from omgsr.evaluation.metric_table import inside, metric_table
 from omgsr.evaluation.metric_weights import MIRROR, WeightFile, described, mirrored, published
 from omgsr.evaluation.thread_copies import seeded, twin
 
@@ -41,7 +40,7 @@ MIN_SIDE = {"niqe": 96, "niqe_matlab": 96, "ms_ssim": 161, "vif": 33, "liqe": 22
 _OF_SETS = {"FID", "InceptionScore"}
 _DRAWING = {"WaDIQaM"}
 """Architectures of PyIQA that draw random numbers when they score."""
-_NIQE = "niqe_modelparameters.mat"
+_NIQE = ("basicsr", "metrics", "niqe_pris_params.npz")
 
 
 class MetricError(ValueError):
@@ -78,6 +77,7 @@ class Metric:
     weights: tuple[WeightFile, ...] = ()
     """The files that it was made from."""
     _own: threading.local = field(default_factory=threading.local, repr=False, compare=False)
+    """The model of each thread: PyIQA's networks keep what they compute on in themselves."""
 
     @property
     def name(self) -> str:
@@ -97,16 +97,10 @@ class Metric:
         return fid.features(self._model().net.model, image)  # type: ignore[union-attr, arg-type]
 
     def _model(self) -> torch.nn.Module:
-        """The model of this thread: PyIQA's networks keep what they compute on in themselves."""
         if not hasattr(self._own, "model"):
             self._own.model = twin(self.model)
         model: torch.nn.Module = self._own.model
         return model
-
-
-def known_metrics() -> frozenset[str]:
-    """Names that PyIQA knows, without importing it."""
-    return frozenset(metric_table())
 
 
 def traits(name: str) -> Traits:
@@ -137,13 +131,12 @@ def load(name: str, device: str = "cpu") -> Metric:
             # PyIQA takes seconds to import: only who scores pays for it.
             from pyiqa import create_metric
 
-            with tempfile.TemporaryDirectory() as folder:
+            # What a file does not hold would be drawn: the same in every run.
+            random = torch.random.fork_rng(devices=[])
+            with tempfile.TemporaryDirectory() as folder, random, torch.no_grad():
+                torch.manual_seed(0)
                 more, read = _parameters(name, Path(folder))
-                # What a file does not hold would be drawn: the same in every run.
-                with torch.random.fork_rng(devices=[]), torch.no_grad():
-                    torch.manual_seed(0)
-                    options = OPTIONS.get(name, {}) | more
-                    model = create_metric(name, device=device, **options)
+                model = create_metric(name, device=device, **OPTIONS.get(name, {}), **more)
             return Metric(traits=found, model=model, weights=(*read, *weights))
     except MissingFile as error:
         raise MetricError(
@@ -185,12 +178,8 @@ def load_all(
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """PyIQA prints which file it reads, and warns of what is not ours to change."""
-    talk = io.StringIO()
-    with (
-        contextlib.redirect_stdout(talk),
-        contextlib.redirect_stderr(talk),
-        warnings.catch_warnings(action="ignore"),
-    ):
+    talk, quiet = io.StringIO(), warnings.catch_warnings(action="ignore")
+    with contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk), quiet:
         yield
 
 
@@ -201,24 +190,15 @@ def _parameters(name: str, folder: Path) -> tuple[dict[str, Any], list[WeightFil
     """
     if name != "niqe":
         return {}, []
-    path = mirrored(_NIQE)
-    if path is not None:
-        return {"pretrained_model_path": str(path)}, [described(path)]
-    made = niqe_parameters(folder / "niqe.mat")
-    return {"pretrained_model_path": str(made)}, [described(_niqe_source())]
+    mirror = mirrored("niqe_modelparameters.mat")
+    path = mirror or niqe_parameters(folder / "niqe.mat")
+    return {"pretrained_model_path": str(path)}, [described(mirror or inside(*_NIQE))]
 
 
 def niqe_parameters(path: Path) -> Path:
     """Writes basicsr's NIQE parameters to `path` (.mat), without importing basicsr."""
-    stored = np.load(_niqe_source())
+    stored = np.load(inside(*_NIQE))
     names = {"mu_prisparam": "mu_pris_param", "cov_prisparam": "cov_pris_param"}
     with atomic(path) as temporary:
         scipy.io.savemat(temporary, {mat: stored[npz] for mat, npz in names.items()})
     return path
-
-
-def _niqe_source() -> Path:
-    package = find_spec("basicsr")
-    if package is None or package.origin is None:
-        raise ImportError("niqe needs the file that basicsr carries; run `make install`")
-    return Path(package.origin).parent / "metrics" / "niqe_pris_params.npz"

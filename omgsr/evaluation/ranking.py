@@ -6,8 +6,6 @@ import pandas as pd
 
 from omgsr.evaluation.composite import AVERAGE, composite
 
-COLUMNS = ("left_out", "name", "run", "composite", "rank")
-
 
 def with_means(scores: pd.DataFrame) -> pd.DataFrame:
     """Long scores as `composite` takes them; means of image rows are added where they lack.
@@ -35,10 +33,10 @@ def with_means(scores: pd.DataFrame) -> pd.DataFrame:
 def leave_one_out(scores: pd.DataFrame, lower_better: Mapping[str, bool]) -> pd.DataFrame:
     """Average composite and rank of every run without each metric, then without each benchmark.
 
-    left_out is `metric` or `benchmark`, or empty for the whole; runs without a composite have
-    neither a score nor a rank. Ties share the better rank.
+    The columns are left_out (`metric`, `benchmark` or empty for the whole), name, run, composite
+    and rank; runs without a composite have neither a score nor a rank. Ties share the better rank.
     """
-    frames = [_ranked(scores, lower_better, "", "")]
+    frames = [_ranked(scores, lower_better)]
     for kind in ("metric", "benchmark"):
         names = list(dict.fromkeys(scores[kind]))
         for name in names if len(names) > 1 else []:
@@ -55,17 +53,11 @@ def firmness(ranked: pd.DataFrame) -> tuple[list[str], int, int]:
 
 
 def _ranked(
-    scores: pd.DataFrame, lower_better: Mapping[str, bool], kind: str, name: str
+    scores: pd.DataFrame, lower_better: Mapping[str, bool], kind: str = "", name: str = ""
 ) -> pd.DataFrame:
     found = composite(scores, lower_better)
-    average = found[found["benchmark"] == AVERAGE]
+    average = found[found["benchmark"] == AVERAGE].reset_index(drop=True)
     values = pd.to_numeric(average["composite"])
-    return pd.DataFrame(
-        {
-            "left_out": kind,
-            "name": name,
-            "run": average["run"].to_numpy(),
-            "composite": values.to_numpy(),
-            "rank": values.rank(ascending=False, method="min").astype("Int64").to_numpy(),
-        }
-    )
+    ranks = values.rank(ascending=False, method="min").astype("Int64").to_numpy()
+    columns = {"left_out": kind, "name": name, "run": average["run"]}
+    return pd.DataFrame({**columns, "composite": values, "rank": ranks})

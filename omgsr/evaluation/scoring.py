@@ -43,7 +43,7 @@ class Item:
     """Its name, and its HQ where there is one."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Scored:
     """The scores of one image."""
 
@@ -97,14 +97,16 @@ def score(
 
 
 def describe(
-    metrics: Sequence[Metric],
-    items: Sequence[Item],
-    keep: Keep | None = None,
-    workers: int | None = None,
+    metrics: Sequence[Metric], items: Sequence[Item], keep: Keep | None = None
 ) -> Iterator[Scored]:
     """Yields what metrics of whole sets keep of the HQ of every item: a reference set."""
-    one = partial(_describe_one, [m for m in metrics if m.traits.whole_set])
-    yield from _spread(one, items, keep, metrics, workers)
+
+    def one(item: Item) -> Scored:
+        image = manifest.load_hq(item.row)
+        features = {m.name: m.features(image) for m in metrics if m.traits.whole_set}
+        return Scored(item.row.name, {}, features=features)
+
+    yield from _spread(one, items, keep, metrics)
 
 
 def whole_set(metric: Metric, scored: Sequence[Scored], reference: Sequence[Scored]) -> float:
@@ -142,13 +144,14 @@ def _spread(
     items: Sequence[Item],
     keep: Keep | None,
     metrics: Sequence[Metric],
-    workers: int | None,
+    workers: int | None = None,
 ) -> Iterator[Scored]:
     """`one` of every item on all cores, by threads: most metrics use one core and no lock.
 
     Before a GPU two threads are enough: one decodes while the other computes.
     """
-    gpu = any(_on_gpu(metric) for metric in metrics)
+    models = [m.model for m in metrics if isinstance(m.model, torch.nn.Module)]
+    gpu = any(p.is_cuda for model in models for p in model.parameters())
     workers = workers or (2 if gpu else len(os.sched_getaffinity(0)))
 
     def job(item: Item) -> Scored:
@@ -172,50 +175,37 @@ def _deterministic() -> Iterator[None]:
         cv2.setNumThreads(cv2_threads)
 
 
-def _on_gpu(metric: Metric) -> bool:
-    model = metric.model
-    return isinstance(model, torch.nn.Module) and any(p.is_cuda for p in model.parameters())
-
-
 def _score_one(metrics: Sequence[Metric], crop_border: int, item: Item) -> Scored:
     whole, reference = _load(item, crop_border)
     inner = slice(crop_border, -crop_border or None)
     sr = _tensor(whole[inner, inner])
     hq = None if reference is None else _tensor(reference[inner, inner])
-    values, notes, features = {}, [], {}
-    for metric in metrics:
-        if metric.traits.whole_set:
-            features[metric.name] = metric.features(whole)
-        elif hq is not None or not metric.traits.full_reference:
-            value, note = _apply(metric, item.row.name, sr, hq)
-            if note:
-                notes.append(note)
-            else:
-                values[metric.name] = value
-    return Scored(name=item.row.name, values=values, notes=tuple(notes), features=features)
+    features = {m.name: m.features(whole) for m in metrics if m.traits.whole_set}
+    found = {
+        metric.name: _apply(metric, item.row.name, sr, hq)
+        for metric in metrics
+        if not metric.traits.whole_set and (hq is not None or not metric.traits.full_reference)
+    }
+    values = {name: value for name, value in found.items() if isinstance(value, float)}
+    notes = tuple(note for note in found.values() if isinstance(note, str))
+    return Scored(item.row.name, values, notes, features)
 
 
-def _describe_one(metrics: Sequence[Metric], item: Item) -> Scored:
-    image = manifest.load_hq(item.row)
-    features = {metric.name: metric.features(image) for metric in metrics}
-    return Scored(name=item.row.name, values={}, features=features)
-
-
-def _apply(metric: Metric, name: str, sr: Tensor, hq: Tensor | None) -> tuple[float, str]:
-    """(score, note); a note says why there is no score."""
+def _apply(metric: Metric, name: str, sr: Tensor, hq: Tensor | None) -> float | str:
+    """The score, or a note that says why there is none."""
     height, width = sr.shape[-2:]
     least = MIN_SIDE.get(metric.name, 1)
     if min(height, width) < least:
         reason = f"is {width} x {height}, which is under the {least} pixels that it needs"
-        return float("nan"), f"{metric.name}: {name} {reason}"
+        return f"{metric.name}: {name} {reason}"
     try:
         value = float(metric(sr, hq))
     except (AssertionError, RuntimeError, ValueError, IndexError) as error:
         raise ScoringError(
             f"{metric.name}: PyIQA failed on {name} ({width} x {height}): {error}"
         ) from error
-    note = "" if np.isfinite(value) else f"{metric.name}: PyIQA gave no finite score for {name}"
-    return value, note
+    finite = np.isfinite(value)
+    return value if finite else f"{metric.name}: PyIQA gave no finite score for {name}"
 
 
 def _load(item: Item, crop_border: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:

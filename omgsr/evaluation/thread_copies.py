@@ -28,12 +28,8 @@ def twin(model: Any) -> Any:
         elif isinstance(one, torch.nn.Module):
             waiting += [*one.parameters(), *one.buffers()]
             # PyIQA hides networks in lists where their weights shall not be saved with its own.
-            waiting += [
-                v
-                for part in one.modules()
-                for v in vars(part).values()
-                if isinstance(v, Tensor | list | tuple)
-            ]
+            held = [v for part in one.modules() for v in vars(part).values()]
+            waiting += [v for v in held if isinstance(v, Tensor | list | tuple)]
         else:
             waiting += [v for v in one if isinstance(v, torch.nn.Module)]
     return copy.deepcopy(model, shared)

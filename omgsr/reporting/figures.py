@@ -3,12 +3,13 @@
 Every function makes its own Figure object: no pyplot, so nothing is shared and nothing stays open.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from omgsr.evaluation.composite import AVERAGE
 from omgsr.reporting.plot_style import clean, colors, flag, message
@@ -36,7 +37,8 @@ def loss_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         clean(axes)
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
-    _legend(figure, list(histories))
+    handles = [Line2D([], [], color=color) for color in colors(len(histories))]
+    figure.legend(handles, list(histories), loc="outside upper center", ncols=4, frameon=False)
     return figure
 
 
@@ -105,10 +107,3 @@ def _loss(axes: Axes, step: pd.Series, values: pd.Series, color: str) -> None:
     mean = values.rolling(window, min_periods=1, center=True).mean()
     axes.plot(step, values, color=color, alpha=0.3, linewidth=0.7)
     axes.plot(step, mean, color=color, linewidth=1.5)
-
-
-def _legend(figure: Figure, names: Sequence[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], color=color) for color in colors(len(names))]
-    figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)

@@ -5,37 +5,27 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 
 import matplotlib as mpl
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from omgsr.reporting.tables import Rows
+
 QUALITY = 95
 """WebP quality of the pictures; the PNGs of the report are exact."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """A cell of a table."""
-
-    text: str
-    mark: str = ""
-    """best, second or nothing."""
-    order: float | None = None
-    """What the column is sorted by; None sorts by the text."""
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Table:
     """A table that a click on a column's head sorts."""
 
     head: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Rows
     names: int = 1
     """Columns from the left that hold names."""
     caption: str = ""
@@ -43,7 +33,7 @@ class Table:
     """Sentences below it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Picture:
     """One image by several methods, two of them at a time side by side."""
 
@@ -57,7 +47,7 @@ class Picture:
     captions: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Block:
     """A section of the page."""
 
@@ -83,10 +73,11 @@ class Report:
 
 def render(report: Report) -> str:
     """The HTML of a report; every text is escaped."""
-    source = (files("omgsr") / "assets" / "page" / "template.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    sections = [(block.id, block.title) for block in report.blocks]
-    return environment.from_string(source).render(report=report, sections=sections) + "\n"
+    environment = Environment(
+        loader=PackageLoader("omgsr", "assets/page"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return environment.get_template("template.html").render(report=report)
 
 
 def picture(
@@ -101,10 +92,8 @@ def picture(
     if len(sizes) != 1:
         raise ValueError(f"{name}: versions of several sizes: {sorted(sizes)}")
     height, width = sizes.pop()[:2]
-    return Picture(
-        name=name, versions={key: webp(array) for key, array in versions.items()},
-        left=left, right=right, width=width, height=height, captions=captions,
-    )  # fmt: skip
+    sources = {key: webp(array) for key, array in versions.items()}
+    return Picture(name, sources, left, right, width, height, captions)
 
 
 def webp(array: NDArray[np.uint8]) -> str:

@@ -5,7 +5,6 @@ value, note. A note tells a known misprint. "RealLR250" and "RealLQ200" of the p
 and RealLR200. Methods of Table 3 were run by the paper's authors: compare within one table only.
 """
 
-import io
 from importlib.resources import files
 
 import pandas as pd
@@ -45,10 +44,9 @@ def table(number: int) -> pd.DataFrame:
     """
     if number not in range(1, 6):
         raise ValueError(f"the paper has scores in Tables 1 to 5, got {number}")
-    text = (files("omgsr") / "assets" / "paper" / "scores.csv").read_text(encoding="utf-8")
-    frame = pd.read_csv(io.StringIO(text), keep_default_na=False)
-    own = frame[frame["table"] == number].drop(columns="table")
-    return own.reset_index(drop=True)
+    with (files("omgsr") / "assets" / "paper" / "scores.csv").open(encoding="utf-8") as text:
+        frame = pd.read_csv(text, keep_default_na=False)
+    return frame[frame["table"] == number].drop(columns="table").reset_index(drop=True)
 
 
 def notes(number: int, benchmarks: tuple[str, ...] = BENCHMARKS) -> list[str]:

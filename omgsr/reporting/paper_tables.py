@@ -5,7 +5,7 @@ is left out where the sweep holds none to compare. What is quoted is marked and 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
@@ -35,7 +35,7 @@ class Run:
     t: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Form:
     """One of the paper's ablation tables."""
 
@@ -46,6 +46,7 @@ class Form:
     vary: Literal["variant", "t"]
     """What it compares: these variants, or the timesteps of the first of them that has several."""
     down: Literal["metrics", "runs"] = "runs"
+    """What its rows are."""
 
     def chosen(self, runs: Sequence[Run]) -> list[Run]:
         """Our runs in it, in its order; none where there is nothing to compare."""
@@ -60,23 +61,11 @@ class Form:
 
 
 FORMS = (
-    Form(
-        number=1, title="OSEDiff at several timesteps",
-        variants=("osediff", "osediff_ssim"), vary="t",
-    ),
-    Form(
-        number=2, title="losses of the latent representation",
-        variants=("no_lrr", "to_hq", "full"), vary="variant",
-    ),
-    Form(
-        number=4, title="perceptual losses, LPIPS and Dv3CD",
-        variants=("lpips", "ssim", "full"), vary="variant",
-    ),
-    Form(
-        number=5, title="timesteps of injection",
-        variants=("no_lrr", "full", "to_hq", "lpips"), vary="t", down="metrics",
-    ),
-)  # fmt: skip
+    Form(1, "OSEDiff at several timesteps", ("osediff", "osediff_ssim"), "t"),
+    Form(2, "losses of the latent representation", ("no_lrr", "to_hq", "full"), "variant"),
+    Form(4, "perceptual losses, LPIPS and Dv3CD", ("lpips", "ssim", "full"), "variant"),
+    Form(5, "timesteps of injection", ("no_lrr", "full", "to_hq", "lpips"), "t", "metrics"),
+)
 
 
 def tables(
@@ -106,26 +95,21 @@ def tables(
 
 
 def _methods(
-    scores: pd.DataFrame,
-    ours: Sequence[str],
-    benchmarks: Mapping[str, bool],
-    traits: Sequence[Traits],
+    scores: pd.DataFrame, ours: Sequence[str], benchmarks: Mapping[str, bool], traits: list[Traits]
 ) -> Table:
     """Table 3: our runs and the paper's methods side by side."""
-    printed = paper_numbers.table(3)
-    known = {**means(scores, _none()), **means(printed.assign(image=""), _none())}
+    known = {**means(scores), **means(paper_numbers.table(3).assign(image=""))}
     there = {run for run, name, _ in known if name in benchmarks}
     ours = [run for run in ours if run in there]
-    runs = [*ours, *paper_numbers.METHODS]
+    theirs = paper_numbers.METHODS
+    runs = [*ours, *theirs]
     lines = [
-        Line(
-            benchmark=name, traits=one.traits, values=one.values, quoted=len(paper_numbers.METHODS)
-        )
+        replace(line, quoted=len(theirs))
         for name, paired in benchmarks.items()
-        for one in block(known, name, runs, traits, paired)
+        for line in block(known, name, runs, traits, paired)
     ]
     return Table(
-        runs=(*ours, *(name + QUOTED for name in paper_numbers.METHODS.values())),
+        runs=(*ours, *(name + QUOTED for name in theirs.values())),
         lines=tuple(lines),
         title="Table 3 of the paper: methods.",
         down="metrics" if len(runs) <= COLUMNS else "runs",
@@ -145,16 +129,15 @@ def _ablation(
     traits, columns = _traits(ours, form.number), _columns(form, runs)
     measured = scores[scores["run"].isin(list(columns))]
     measured = measured.assign(run=measured["run"].map(columns))
-    known = _with_composites(form, measured, [one for one in ours if one.name in compared])
+    # In Table 5 also the composite scores over the runs that it holds.
+    lower = {one.name: one.lower_better for one in ours if one.name in compared}
+    five = form.number == 5
+    own = composite(measured[measured["metric"].isin(list(lower))], lower) if five else None
+    known = means(measured, own)
     printed = _printed(form)
     names = _order(form, list(columns.values()), printed)
     lines: list[Line] = []
-    every = [
-        *benchmarks,
-        *(name for name in paper_numbers.BENCHMARKS if name not in benchmarks),
-        AVERAGE,
-    ]
-    for name in every:
+    for name in dict.fromkeys([*benchmarks, *paper_numbers.BENCHMARKS, AVERAGE]):
         if name in benchmarks:
             lines += block(known, name, names, ours, benchmarks[name])
         elif name == AVERAGE:
@@ -195,25 +178,11 @@ def _printed(form: Form) -> Known:
         frame["run"] = frame["run"].str.removeprefix("no_lrr-")
     else:
         frame["run"] += QUOTED
-    return means(frame.assign(image=""), _none())
-
-
-def _with_composites(form: Form, scores: pd.DataFrame, traits: Sequence[Traits]) -> Known:
-    """Means, and in Table 5 the composite scores over the runs that it holds."""
-    if form.number != 5:
-        return means(scores, _none())
-    lower = {one.name: one.lower_better for one in traits}
-    return means(scores, composite(scores[scores["metric"].isin(list(lower))], lower))
+    return means(frame.assign(image=""))
 
 
 def _traits(ours: Sequence[Traits], number: int) -> list[Traits]:
     """Our metrics, and those of the paper's table that we do not have."""
-    printed = [
-        name for name in paper_numbers.table(number)["metric"].unique() if name != COMPOSITE.name
-    ]
-    mine = [one.name for one in ours]
-    return [*ours, *(metrics.traits(name) for name in printed if name not in mine)]
-
-
-def _none() -> pd.DataFrame:
-    return pd.DataFrame(columns=["run", "benchmark", "composite"])
+    known = {COMPOSITE.name, *(one.name for one in ours)}
+    printed = paper_numbers.table(number)["metric"].unique()
+    return [*ours, *(metrics.traits(name) for name in printed if name not in known)]

@@ -1,4 +1,4 @@
-"""What all figures share: colours, labels, and PNGs of equal bytes for equal figures."""
+"""What all figures share: colours, labels, and files of equal bytes for equal figures."""
 
 import io
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from omgsr.core.files import write_bytes
@@ -16,18 +15,15 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 BEST = "#D55E00"
 
 
-def save(figure: Figure, path: Path | str) -> None:
-    """Writes a PNG, whole or not at all; equal figures give equal bytes."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG, or a PDF for a paper with fonts embedded, by the suffix; whole or not at all.
 
-
-def save_pdf(figure: Figure, path: Path | str) -> None:
-    """Writes a PDF for a paper, fonts embedded; equal figures give equal bytes."""
-    buffer = io.BytesIO()
+    Equal figures give equal bytes.
+    """
+    buffer, kind = io.BytesIO(), path.suffix[1:]
+    changing = {"png": ["Software"], "pdf": ["CreationDate", "Producer"]}[kind]
     with mpl.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Producer": None})
+        figure.savefig(buffer, format=kind, metadata=dict.fromkeys(changing))
     write_bytes(path, buffer.getvalue())
 
 

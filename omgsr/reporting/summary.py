@@ -1,20 +1,20 @@
 """What the runs scored, read back: long frames, the paper's tables and a nested summary."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from omgsr.config import Config
 from omgsr.core import files
 from omgsr.data import manifest
-from omgsr.evaluation import metrics, scoring
+from omgsr.evaluation import scoring
 from omgsr.evaluation.composite import AVERAGE
+from omgsr.evaluation.metrics import Traits
 from omgsr.reporting import paper_tables
-from omgsr.reporting.tables import PIPELINE_ONLY, Table
+from omgsr.reporting.tables import Table
 
 COLUMNS = ("run", *scoring.COLUMNS)
 """Columns of reports/scores.csv; a row with an empty image is a mean."""
@@ -25,17 +25,15 @@ def read_scores(root: Path | str, runs: Sequence[str]) -> pd.DataFrame:
 
     A missing file is named with the stage that makes it, a file of other columns is refused.
     """
-    frames = [_read(Path(root, run, "scores.csv"), run) for run in runs]
+    frames = (_read(Path(root, run, "scores.csv"), run) for run in runs)
     return pd.concat(frames, ignore_index=True)
 
 
 def summary(scores: pd.DataFrame, composites: pd.DataFrame) -> dict[str, Any]:
     """Run => benchmark => {metric: mean, composite: score or None}, and the run's average."""
     table: dict[str, Any] = {}
-    means = scores[scores["image"] == ""]
-    for run, benchmark, metric, value in means[["run", "benchmark", "metric", "value"]].itertuples(
-        index=False
-    ):
+    own = scores[scores["image"] == ""].drop(columns="image")
+    for run, benchmark, metric, value in own.itertuples(index=False):
         table.setdefault(run, {}).setdefault(benchmark, {})[metric] = float(value)
     for run, benchmark, value in composites.itertuples(index=False):
         home = table[run] if benchmark == AVERAGE else table[run].setdefault(benchmark, {})
@@ -43,20 +41,27 @@ def summary(scores: pd.DataFrame, composites: pd.DataFrame) -> dict[str, Any]:
     return table
 
 
-def in_paper_tables(settings: Config, scores: pd.DataFrame) -> dict[int, Table]:
-    """Number => the paper's table with our runs in it, of those that they can stand in."""
-    steps = {run: files.read_json(Path("runs", run, "t.json"))["t"] for run in settings.run_names}
-    found = paper_tables.tables(
-        scores,
-        [paper_tables.Run(name=r.name, variant=r.variant, t=steps[r.name]) for r in settings.runs],
-        settings.method_names,
-        {name: one.paired for name, one in settings.benchmarks.items()},
-        {name: len(manifest.read(f"data/pairs/{name}.csv")) for name in settings.benchmarks},
-        [metrics.traits(name) for name in settings.score.metrics],
-        settings.score.compared,
-    )
-    first = (PIPELINE_ONLY,) if settings.foundation.backbone == "mini" else ()
-    return {number: replace(one, notes=(*first, *one.notes)) for number, one in found.items()}
+def in_paper_tables(
+    scores: pd.DataFrame,
+    variants: Mapping[str, str],
+    methods: Sequence[str],
+    benchmarks: Mapping[str, bool],
+    traits: Sequence[Traits],
+    compared: Sequence[str],
+    notes: Sequence[str] = (),
+) -> dict[int, Table]:
+    """Number => the paper's table with our runs in it, of those that they can stand in.
+
+    `variants` gives that of every run, `benchmarks` whether each is paired, `compared` the metrics
+    of the composite score; `notes` stand below each table.
+    """
+    runs = [
+        paper_tables.Run(name=run, variant=variant, t=files.read_json(f"runs/{run}/t.json")["t"])
+        for run, variant in variants.items()
+    ]
+    sizes = {name: len(manifest.read(f"data/pairs/{name}.csv")) for name in benchmarks}
+    found = paper_tables.tables(scores, runs, methods, benchmarks, sizes, traits, compared)
+    return {number: replace(one, notes=(*notes, *one.notes)) for number, one in found.items()}
 
 
 def _read(path: Path, run: str) -> pd.DataFrame:

@@ -1,11 +1,14 @@
-"""Tables as Markdown, CSV and LaTeX (booktabs)."""
+"""Tables as Markdown, CSV and LaTeX (booktabs).
 
-import csv
-import io
+tabulate is not asked: it widens heads by two and counts widths by what else is installed.
+"""
+
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from omgsr.reporting.tables import DASH, Cell, Grid, Table, grid
+import pandas as pd
+
+from omgsr.reporting.tables import DASH, Grid, Rows, Table, grid
 
 LATEX_ROWS = 45
 """Rows of one LaTeX table at most: a page holds no more. Longer ones are continued."""
@@ -13,11 +16,10 @@ LATEX_ROWS = 45
 
 def markdown(table: Table, best: str = "**{}**", second: str = "<ins>{}</ins>") -> str:
     """A GitHub table, aligned so that it also reads as plain text; title above, notes below it."""
-    marks = {"best": best, "second": second, "": "{}"}
-    laid = grid(table)
-    rows = [[_pipe(cell) for cell in laid.head]]
-    for names, cells in _rows(laid.blocks):
-        rows.append([*map(_pipe, names), *(marks[cell.mark].format(cell.text) for cell in cells)])
+    laid, marks = grid(table), {"best": best, "second": second, "": "{}"}
+    rows = [list(map(_pipe, laid.head))]
+    for block in laid.blocks:
+        rows += _texts(block, marks, _pipe)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     text = [_aligned(row, widths) for row in [rows[0], rule, *rows[1:]]]
@@ -31,21 +33,22 @@ def plain_csv(table: Table) -> str:
     With metrics down: benchmark, metric, better, one column a run; else: benchmark, run, one column
     a metric.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     if table.down == "metrics":
-        writer.writerow(["benchmark", "metric", "better", *table.runs])
-        for line in table.lines:
-            better = "lower" if line.traits.lower_better else "higher"
-            values = [_number(value) for value in line.values]
-            writer.writerow([line.benchmark, line.traits.name, better, *values])
-        return text.getvalue()
-    laid = grid(table)
-    writer.writerow(["benchmark", "run", *(head.split()[0] for head in laid.head[2:])])
-    for row in (row for block in laid.blocks for row in block):
-        names, values = row[:2], [_number(cell.value) for cell in row[2:]]
-        writer.writerow([*(cell.text for cell in names), *values])
-    return text.getvalue()
+        head = ["benchmark", "metric", "better", *table.runs]
+        rows = [
+            [one.benchmark, one.traits.name, ("higher", "lower")[one.traits.lower_better]]
+            + [_number(value) for value in one.values]
+            for one in table.lines
+        ]
+    else:
+        laid = grid(table)
+        head = ["benchmark", "run", *(name.split()[0] for name in laid.head[2:])]
+        rows = [
+            [row[0].text, row[1].text, *(_number(cell.value) for cell in row[2:])]
+            for block in laid.blocks
+            for row in block
+        ]
+    return pd.DataFrame(rows, columns=head).to_csv(index=False)
 
 
 def latex(table: Table) -> str:
@@ -62,33 +65,24 @@ def latex(table: Table) -> str:
     return "\n".join(parts)
 
 
-def _float(head: Sequence[str], blocks: Sequence[Sequence[Sequence[Cell]]], caption: str) -> str:
+def _float(head: Sequence[str], blocks: Sequence[Rows], caption: str) -> str:
     marks = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
-    many = len(head) > 8
-    bodies = []
-    for block in blocks:
-        rows = [
-            [*map(_escape, names), *(marks[c.mark].format(_escape(c.text)) for c in cells)]
-            for names, cells in _rows([block])
-        ]
-        bodies.append("\n".join(" & ".join(row) + r" \\" for row in rows))
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            *([r"\scriptsize", r"\setlength{\tabcolsep}{2pt}"] if many else []),
-            rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}",
-            r"\toprule",
-            " & ".join(map(_head, head)) + r" \\",
-            r"\midrule",
-            "\n\\midrule\n".join(bodies),
-            r"\bottomrule",
-            r"\end{tabular}",
-            rf"\caption{{{caption}}}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    rows = (_texts(block, marks, _escape) for block in blocks)
+    bodies = ("\n".join(" & ".join(row) + r" \\" for row in block) for block in rows)
+    body = "\n\\midrule\n".join(bodies)
+    small = "\\scriptsize\n\\setlength{\\tabcolsep}{2pt}\n" if len(head) > 8 else ""
+    return rf"""\begin{{table}}
+\centering
+{small}\begin{{tabular}}{{ll{"r" * (len(head) - 2)}}}
+\toprule
+{" & ".join(map(_head, head))} \\
+\midrule
+{body}
+\bottomrule
+\end{{tabular}}
+\caption{{{caption}}}
+\end{{table}}
+"""
 
 
 def _head(text: str) -> str:
@@ -97,9 +91,9 @@ def _head(text: str) -> str:
     return rf"\shortstack[r]{{{above}\\({below}}}" if space else above
 
 
-def _pages(laid: Grid) -> Iterator[list[Sequence[Sequence[Cell]]]]:
+def _pages(laid: Grid) -> Iterator[list[Rows]]:
     """Blocks in groups of LATEX_ROWS rows at most; a longer block is a group of its own."""
-    page: list[Sequence[Sequence[Cell]]] = []
+    page: list[Rows] = []
     for block in laid.blocks:
         if page and sum(map(len, page)) + len(block) > LATEX_ROWS:
             yield page
@@ -108,17 +102,17 @@ def _pages(laid: Grid) -> Iterator[list[Sequence[Sequence[Cell]]]]:
     yield page
 
 
-def _rows(
-    blocks: Sequence[Sequence[Sequence[Cell]]],
-) -> Iterator[tuple[tuple[str, str], Sequence[Cell]]]:
-    """(names, cells) of every row; the benchmark stands in its first row alone."""
-    for block in blocks:
-        for index, row in enumerate(block):
-            yield ("" if index else row[0].text, row[1].text), row[2:]
+def _texts(block: Rows, marks: Mapping[str, str], escape: Callable[[str], str]) -> list[list[str]]:
+    """The rows of a benchmark as they are printed; its name stands in the first of them alone."""
+    return [
+        ["" if index else escape(row[0].text), escape(row[1].text)]
+        + [marks[cell.mark].format(escape(cell.text)) for cell in row[2:]]
+        for index, row in enumerate(block)
+    ]
 
 
-def _number(value: float | None) -> float | str:
-    return "" if value is None else round(value, 6)
+def _number(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -27,6 +27,17 @@ Known = Mapping[tuple[str, str, str], float | None]
 """(run, benchmark, metric) => value."""
 
 
+@dataclass(frozen=True)
+class Cell:
+    """What stands in one place of a table."""
+
+    text: str
+    mark: str = ""
+    """best, second or nothing."""
+    value: float | None = None
+    """The number itself, not rounded; None sorts by the text."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """One metric on one benchmark."""
@@ -55,6 +66,11 @@ class Line:
         cut = len(self.values) - self.quoted
         return (*self._ranked(self.texts[:cut]), *self._ranked(self.texts[cut:]))
 
+    @property
+    def cells(self) -> list[Cell]:
+        """A cell a run."""
+        return list(map(Cell, self.texts, self.marks, self.values))
+
     def _ranked(self, texts: Sequence[str]) -> list[str]:
         """Marks of texts that are compared; none where all are equal."""
         numbers = sorted({float(text) for text in texts if text != DASH})
@@ -80,24 +96,21 @@ class Table:
     """What its rows are; the others are its columns."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """What stands in one place of a table."""
-
-    text: str
-    mark: str = ""
-    """best, second or nothing."""
-    value: float | None = None
-    """The number itself, not rounded."""
+Rows = Sequence[Sequence[Cell]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Grid:
     """A table laid out; its first two columns are names."""
 
     head: tuple[str, ...]
-    blocks: tuple[tuple[tuple[Cell, ...], ...], ...]
+    blocks: Sequence[Rows]
     """The rows of each benchmark."""
+
+
+def caveats(backbone: str) -> list[str]:
+    """What stands below every table of a backbone's numbers: PIPELINE_ONLY for the small model."""
+    return [PIPELINE_ONLY] if backbone == "mini" else []
 
 
 def score_table(
@@ -122,11 +135,11 @@ def score_table(
     return Table(runs=tuple(runs), lines=tuple(lines), notes=tuple(notes))
 
 
-def means(scores: pd.DataFrame, composites: pd.DataFrame) -> Known:
+def means(scores: pd.DataFrame, composites: pd.DataFrame | None = None) -> Known:
     """(run, benchmark, metric) => mean, and the composite scores by the name of COMPOSITE."""
     own = scores[scores["image"] == ""]
     known = own.set_index(["run", "benchmark", "metric"])["value"].to_dict()
-    for run, benchmark, value in composites.itertuples(index=False):
+    for run, benchmark, value in () if composites is None else composites.itertuples(index=False):
         known[run, benchmark, COMPOSITE.name] = value
     return {key: None if pd.isna(value) else float(value) for key, value in known.items()}
 
@@ -151,40 +164,30 @@ def needs_hq(traits: Traits) -> bool:
     return traits.full_reference or traits.whole_set
 
 
-def grid(table: Table) -> Grid:
-    """The table laid out; rows of runs that have no value on a benchmark are left out."""
-    by_benchmark = groupby(table.lines, key=lambda line: line.benchmark)
-    if table.down == "metrics":
-        head = ("Benchmark", "Metric", *table.runs)
-        return Grid(head=head, blocks=tuple(_metrics_down(list(own)) for _, own in by_benchmark))
-    columns = list(dict.fromkeys(label(line.traits) for line in table.lines))
-    rows = (_runs_down(table.runs, list(own), columns) for _, own in by_benchmark)
-    return Grid(head=("Benchmark", "Run", *columns), blocks=tuple(filter(None, rows)))
-
-
 def label(traits: Traits) -> str:
     """A metric's name with its direction."""
     return f"{traits.name} {traits.arrow}"
 
 
-def _cells(line: Line) -> list[Cell]:
-    parts = zip(line.texts, line.marks, line.values, strict=True)
-    return [Cell(text=text, mark=mark, value=value) for text, mark, value in parts]
+def grid(table: Table) -> Grid:
+    """The table laid out; rows of runs that have no value on a benchmark are left out."""
+    blocks = [list(own) for _, own in groupby(table.lines, key=lambda line: line.benchmark)]
+    if table.down == "metrics":
+        rows = [
+            [(Cell(one.benchmark), Cell(label(one.traits)), *one.cells) for one in lines]
+            for lines in blocks
+        ]
+        return Grid(("Benchmark", "Metric", *table.runs), rows)
+    columns = list(dict.fromkeys(label(line.traits) for line in table.lines))
+    found = [_runs_down(table.runs, lines, columns) for lines in blocks]
+    return Grid(("Benchmark", "Run", *columns), [rows for rows in found if rows])
 
 
-def _metrics_down(lines: Sequence[Line]) -> tuple[tuple[Cell, ...], ...]:
-    return tuple(
-        (Cell(text=line.benchmark), Cell(text=label(line.traits)), *_cells(line)) for line in lines
-    )
-
-
-def _runs_down(
-    runs: Sequence[str], lines: Sequence[Line], columns: Sequence[str]
-) -> tuple[tuple[Cell, ...], ...]:
-    by_metric = {label(line.traits): _cells(line) for line in lines}
+def _runs_down(runs: Sequence[str], lines: Sequence[Line], columns: Sequence[str]) -> Rows:
+    by_metric = {label(line.traits): line.cells for line in lines}
     rows = []
     for index, run in enumerate(runs):
-        own = [by_metric[c][index] if c in by_metric else Cell(text=DASH) for c in columns]
+        own = [by_metric[c][index] if c in by_metric else Cell(DASH) for c in columns]
         if any(cell.value is not None for cell in own):
-            rows.append((Cell(text=lines[0].benchmark), Cell(text=run), *own))
-    return tuple(rows)
+            rows.append((Cell(lines[0].benchmark), Cell(run), *own))
+    return rows

@@ -203,7 +203,7 @@ def test_the_papers_line_is_behind_and_pdfs_are_the_same_every_time(tmp_path):
     assert "Table 5" in line.get_label()
     assert list(line.get_ydata()) == list(paper["composite"])
     for index, figure in enumerate(drawn):
-        plot_style.save_pdf(figure, tmp_path / f"{index}.pdf")
+        plot_style.save(figure, tmp_path / f"{index}.pdf")
     first, second = ((tmp_path / f"{i}.pdf").read_bytes() for i in range(2))
     assert first == second
     assert first.startswith(b"%PDF")

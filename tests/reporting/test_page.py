@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from omgsr.reporting import page
+from omgsr.reporting.tables import Cell
 
 DRIVE = """
 <script>
@@ -50,15 +51,15 @@ def made() -> page.Report:
     values = (("a10", 9.5), ("a9", 20.1), ("b", None), ("<i>", 100.0))
     rows = [
         [
-            page.Cell(text=name),
-            page.Cell(text="–" if v is None else str(v), order=v, mark="best" if v == 100 else ""),
+            Cell(name),
+            Cell("–" if v is None else str(v), value=v, mark="best" if v == 100 else ""),
         ]
         for name, v in values
     ]
     table = page.Table(head=["run", "psnr ↑"], rows=rows)
     wide = page.Table(
         head=["run", *(f"method {n} (paper)" for n in range(13))],
-        rows=[[page.Cell(text=str(n), order=n) for n in range(14)]],
+        rows=[[Cell(str(n), value=n) for n in range(14)]],
         caption="Wider than a screen",
         notes=["Quoted & <apart>"],
     )
