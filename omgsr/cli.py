@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +15,6 @@ COMMANDS: tuple[Any, ...] = (check, composite, convert, data, doctor, upscale)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; a mistake is one clear message on stderr and exit code 1."""
     given = _parser().parse_args(arguments)
-    # PEFT imports it, and it warns of a 4-bit kernel that nothing here uses.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         return int(given.run(given))
     except (ValueError, OSError, ImportError) as error:
