@@ -1,7 +1,6 @@
 """The `omgsr` command: each of its commands is a module of omgsr/commands."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -21,8 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; a mistake is one clear message on stderr and exit code 1."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     given = _parser(words[:1]).parse_args(words)
-    # PEFT imports it, and it warns of a 4-bit kernel that nothing here uses.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         return int(given.run(given))
     except (ValueError, OSError, ImportError) as error:

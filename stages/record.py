@@ -13,7 +13,7 @@ from typing import Any
 from omgsr.config import Config, load
 from omgsr.core.files import read_json
 from omgsr.core.yaml_files import read_yaml
-from stages.tracking import evidence, labels, recording, ui
+from stages.tracking import evidence, labels, recording, registry, store, ui
 from stages.tracking.labels import digest
 from stages.tracking.recording import Result
 from stages.tracking.store import Point
@@ -116,7 +116,7 @@ def lock_entries(run: str, stages: tuple[str, ...]) -> list[Any]:
     ]
 
 
-def trained_on(run: str) -> recording.Data:
+def trained_on(run: str) -> registry.Data:
     """Give the pairs that a run was trained on, by the digests of their images."""
     (entry,) = lock_entries(run, ("train",))
     train = {dep["path"]: dep.get("md5", "") for dep in entry["deps"]}
@@ -176,7 +176,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except recording.TrackingError as error:
+    except store.TrackingError as error:
         experiment = os.environ.get("DVC_EXP_NAME", "")
         again = f"`dvc exp apply {experiment}`, then `dvc repro`," if experiment else "`dvc repro`"
         print(

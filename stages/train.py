@@ -35,7 +35,7 @@ from omgsr.training.processes import Processes
 from omgsr.training.session import Session, fingerprint
 from omgsr.training.settings import Settings, Train
 from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
-from stages.tracking import recording
+from stages.tracking.live import live
 
 FOUNDATION = Path("foundation")
 SHOWN = 6
@@ -144,7 +144,7 @@ def main(variant: str, timestep: str, seed: str) -> None:
         log = None
         if processes.main:
             stack.enter_context(workdir.exclusive(work))
-            log = stack.enter_context(recording.live(run.name, {**about, **asdict(plan)}, tags))
+            log = stack.enter_context(live(run.name, {**about, **asdict(plan)}, tags))
         processes.wait()  # nobody reads a checkpoint before the folder is this run's
         state = trainer(settings, about, processes)
         session = Session(

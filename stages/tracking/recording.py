@@ -13,14 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.tracking import registry
-from stages.tracking.live import Live as Live
-from stages.tracking.live import live as live
-from stages.tracking.registry import REGISTERED as REGISTERED
-from stages.tracking.registry import Data as Data
-from stages.tracking.store import LIVE as LIVE
 from stages.tracking.store import RESULTS, Point, send, store
-from stages.tracking.store import TrackingError as TrackingError
-from stages.tracking.store import uri as uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,7 +41,7 @@ class Result:
     """Further files by name. `RUN` in a tag stands for the run's id."""
     pictures: tuple[registry.Picture, ...] = ()
     """(file, key, step) for picture grids."""
-    data: tuple[Data, ...] = ()
+    data: tuple[registry.Data, ...] = ()
     """What the run was trained and measured on."""
     model: Path | None = None
     """Folder with adapters and card, for a model that can be loaded and served."""

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from stages.tracking import recording
+from stages.tracking import recording, registry, store
 
 
 def links(server: str, experiment: str, runs: Sequence[str], sweep: str = "") -> dict[str, str]:
@@ -26,8 +26,8 @@ def links(server: str, experiment: str, runs: Sequence[str], sweep: str = "") ->
 
 def server(port: int = 5000) -> str:
     """Give the address where the store's pages are, or will be once `make ui` runs."""
-    store = recording.uri()
-    return store.rstrip("/") if store.startswith("http") else f"http://127.0.0.1:{port}"
+    given = store.uri()
+    return given.rstrip("/") if given.startswith("http") else f"http://127.0.0.1:{port}"
 
 
 def show(port: int) -> None:
@@ -38,16 +38,16 @@ def show(port: int) -> None:
         print(f"{sweep.about} ({len(sweep.runs)} trained)")
         for name, link in links(server(port), experiment, sweep.runs, sweep.tag).items():
             print(f"  {name:9} {link}")
-    print(f"models\n  {server(port)}/#/models/{recording.REGISTERED}", flush=True)
+    print(f"models\n  {server(port)}/#/models/{registry.REGISTERED}", flush=True)
 
 
 def serve(port: int) -> None:
     """Print the links and become the server of the store, until Ctrl-C."""
     show(port)
-    if recording.uri().startswith("http"):
+    if store.uri().startswith("http"):
         return
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", recording.uri()]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri()]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, command)
 
@@ -55,5 +55,5 @@ def serve(port: int) -> None:
 if __name__ == "__main__":
     try:
         serve(int(sys.argv[1]) if len(sys.argv) > 1 else 5000)
-    except recording.TrackingError as error:
+    except store.TrackingError as error:
         sys.exit(str(error))

@@ -24,6 +24,7 @@ from omgsr import cli
 from omgsr.inference import serving
 from omgsr.method import run_card
 from stages.tracking import recording
+from stages.tracking.store import uri
 from tests.helpers import models
 from tests.method.test_run_card import fields
 from tests.stages.test_server import free_port, until
@@ -107,7 +108,7 @@ def store(model: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         recording.record(
             [recording.Result(key="k", report="r", name="full-auto-0", model=model, **given)]
         )
-        yield recording.uri()
+        yield uri()
 
 
 LOAD = """

@@ -31,6 +31,16 @@ def test_only_tracking_knows_mlflow_and_nothing_imports_dvc() -> None:
     assert users == {f"stages/tracking/{name}.py" for name in TRACKING}
 
 
+def test_bitsandbytes_warns_nobody_of_its_kernels() -> None:
+    code = (
+        "import omgsr.method.lora, logging\n"
+        "logging.getLogger('bitsandbytes.backends.cpu.ops').warning('Failed to load CPU gemm')\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     exact = [line for line in lines if not line.startswith("#")]

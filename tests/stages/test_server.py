@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from stages.tracking import recording
+from stages.tracking import live
 from tests.stages.test_record import RUN, project, stage  # noqa: F401  (fixtures)
 
 pytestmark = pytest.mark.slow
@@ -149,7 +149,7 @@ def test_a_database_that_stops_costs_seconds_and_loses_nothing(
     for run in client.search_runs([client.get_experiment_by_name("omgsr").experiment_id]):
         client.delete_run(run.info.run_id)
     start = time.monotonic()
-    with recording.live("full", {}, {"omgsr.work": "w"}) as log:
+    with live.live("full", {}, {"omgsr.work": "w"}) as log:
         assert log.open()
         postgres.stop()
         stopped = time.monotonic()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from stages.tracking import recording, store, ui
+from stages.tracking import live, recording, store, ui
 
 NOBODY = "http://127.0.0.1:9"
 """An address where nothing listens."""
@@ -39,7 +39,7 @@ def workspace(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def client() -> MlflowClient:
-    return MlflowClient(tracking_uri=recording.uri())
+    return MlflowClient(tracking_uri=store.uri())
 
 
 def runs(name: str) -> list:
@@ -64,10 +64,10 @@ def result(**changes: object) -> recording.Result:
 
 
 def test_live_curves_reach_the_store_of_the_workspace(workspace: Path) -> None:
-    with recording.live("full-auto-0", {"lr": 1e-4}, {"omgsr.work": "w"}) as log:
+    with live.live("full-auto-0", {"lr": 1e-4}, {"omgsr.work": "w"}) as log:
         for step in range(1, 1201):
             log(step, {"l1": 1.0 / step, "lrr": 2.0})
-    (run,) = runs(recording.LIVE)
+    (run,) = runs(store.LIVE)
     assert run.info.run_id == log.run_id
     assert run.info.status == "FINISHED"
     assert run.data.params == {"lr": "0.0001"}
@@ -82,34 +82,34 @@ def test_live_curves_reach_the_store_of_the_workspace(workspace: Path) -> None:
 )
 def test_a_failed_training_ends_its_live_run(error: type[BaseException], status: str) -> None:
     def training() -> None:
-        with recording.live("a", {}, {}) as log:
+        with live.live("a", {}, {}) as log:
             log(1, {"l1": 0.5})
             raise error
 
     with pytest.raises(error):
         training()
-    (run,) = runs(recording.LIVE)
+    (run,) = runs(store.LIVE)
     assert run.info.status == status
     assert run.data.metrics == {"l1": 0.5}
 
 
 def test_a_resumed_training_continues_the_curves_of_the_killed_one() -> None:
-    killed = recording.Live("a", {"lr": 1}, {"omgsr.work": "w"})
-    other = recording.Live("a", {"lr": 2}, {"omgsr.work": "v"})
+    killed = live.Live("a", {"lr": 1}, {"omgsr.work": "w"})
+    other = live.Live("a", {"lr": 2}, {"omgsr.work": "v"})
     assert killed.open()
     assert other.open()
-    with recording.live("a", {"lr": 1}, {"omgsr.work": "w"}) as log:
+    with live.live("a", {"lr": 1}, {"omgsr.work": "w"}) as log:
         log.open()
         log(2, {"l1": 0.5})
     assert log.run_id == killed.run_id != other.run_id
-    with recording.live("a", {"lr": 1}, {"omgsr.work": "w"}) as again:
+    with live.live("a", {"lr": 1}, {"omgsr.work": "w"}) as again:
         again.open()
     assert again.run_id != killed.run_id
 
 
 def test_a_training_of_seconds_does_not_wait_for_mlflow(workspace: Path) -> None:
     start = time.monotonic()
-    with recording.live("a", {}, {}) as log:
+    with live.live("a", {}, {}) as log:
         log(1, {"l1": 1.0})
         log.picture(workspace / "step-000001.png", "preview")
     assert log.run_id is None
@@ -124,7 +124,7 @@ def test_training_goes_on_without_a_server(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
     start, done = time.monotonic(), 0
-    with recording.live("a", {}, {}) as log:
+    with live.live("a", {}, {}) as log:
         for done in range(1, 2001):
             log(done, {"l1": 1.0})
     assert log.run_id is None
@@ -136,7 +136,7 @@ def test_training_goes_on_without_a_server(
 def test_a_store_that_breaks_during_training_gives_one_warning(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with recording.live("a", {}, {}) as log:
+    with live.live("a", {}, {}) as log:
         log.open()
         (workspace / "mlflow.db").write_bytes(b"no database" * 1000)
         for step in range(1, 3001):
@@ -151,7 +151,7 @@ def test_a_result_is_recorded_whole_and_once(tmp_path: Path) -> None:
     first, new, _ = recording.record([whole])
     again, none, _ = recording.record([whole])
     assert (first, new, none) == (again, 1, 0)
-    (run,) = runs(recording.RESULTS)
+    (run,) = runs(store.RESULTS)
     assert len(run.data.params) == 230
     assert run.data.metrics["mini/psnr"] == 25.5
     assert len(client().get_metric_history(first[0], "train/l1")) == 2500
@@ -165,7 +165,7 @@ def test_a_new_report_updates_the_run_even_to_a_smaller_value() -> None:
         report="r2", points=(("mini/psnr", 25.5, 0), ("composite", 0.1, 0)), tags={"x": "y"}
     )
     (run_id,), new, _ = recording.record([newer])
-    (run,) = runs(recording.RESULTS)
+    (run,) = runs(store.RESULTS)
     assert new == 0
     assert run.data.metrics["composite"] == 0.1
     assert run.data.tags["x"] == "y"
@@ -173,19 +173,19 @@ def test_a_new_report_updates_the_run_even_to_a_smaller_value() -> None:
 
 
 def test_a_half_written_run_is_replaced(tmp_path: Path) -> None:
-    with pytest.raises(recording.TrackingError, match="No such file"):
+    with pytest.raises(store.TrackingError, match="No such file"):
         recording.record([result(artifacts=((tmp_path / "missing.md", ""),))])
-    assert [run.info.status for run in runs(recording.RESULTS)] == ["RUNNING"]
+    assert [run.info.status for run in runs(store.RESULTS)] == ["RUNNING"]
     _, new, _ = recording.record([result()])
     assert new == 1
-    assert [run.info.status for run in runs(recording.RESULTS)] == ["FINISHED"]
+    assert [run.info.status for run in runs(store.RESULTS)] == ["FINISHED"]
 
 
 def test_eight_processes_may_come_first_together(workspace: Path) -> None:
     (workspace / "mlflow.db").unlink()
     code = (
-        "from stages.tracking import recording as tracking\n"
-        "with tracking.live('a', {}, {}) as log:\n"
+        "from stages.tracking.live import live\n"
+        "with live('a', {}, {}) as log:\n"
         "    log.open()\n"
         "    log(1, {'l1': 1.0})\n"
         "assert log.run_id, 'no run'"
@@ -197,7 +197,7 @@ def test_eight_processes_may_come_first_together(workspace: Path) -> None:
     ]
     errors = [process.communicate(timeout=120)[1].decode() for process in started]
     assert [process.returncode for process in started] == [0] * 8, errors
-    found = runs(recording.LIVE)
+    found = runs(store.LIVE)
     assert len(found) == 8
     assert all(run.data.metrics == {"l1": 1.0} for run in found)
 
@@ -205,7 +205,7 @@ def test_eight_processes_may_come_first_together(workspace: Path) -> None:
 def test_an_unreachable_server_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY.replace("//", "//user:secret@"))
     start = time.monotonic()
-    with pytest.raises(recording.TrackingError, match=NOBODY) as caught:
+    with pytest.raises(store.TrackingError, match=NOBODY) as caught:
         recording.record([result()])
     assert time.monotonic() - start < 10
     assert "secret" not in str(caught.value)
@@ -224,7 +224,7 @@ def test_an_unusable_database_is_named_at_once(
     else:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/none/mlflow.db")
     start = time.monotonic()
-    with pytest.raises(recording.TrackingError, match=r"mlflow\.db cannot be used"):
+    with pytest.raises(store.TrackingError, match=r"mlflow\.db cannot be used"):
         recording.record([result()])
     assert time.monotonic() - start < 10
 
@@ -233,7 +233,7 @@ def test_a_locked_database_is_named(workspace: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(store, "PATIENCE", 0.2)
     with closing(sqlite3.connect(workspace / "mlflow.db")) as other:
         other.execute("begin exclusive")
-        with pytest.raises(recording.TrackingError, match="database is locked; end the program"):
+        with pytest.raises(store.TrackingError, match="database is locked; end the program"):
             recording.record([result()])
     assert recording.record([result()])[1] == 1
 
@@ -243,7 +243,7 @@ def test_a_store_of_another_mlflow_is_told_what_to_do(workspace: Path) -> None:
         database.execute("update alembic_version set version_num = 'f4a9b2c7d1e6'")
     before = (workspace / "mlflow.db").read_bytes()
     said = r"f4a9b2c7d1e6.*another MLflow.*mlflow\.db\.old"
-    with pytest.raises(recording.TrackingError, match=said):
+    with pytest.raises(store.TrackingError, match=said):
         recording.record([result()])
     assert (workspace / "mlflow.db").read_bytes() == before
 
@@ -254,7 +254,7 @@ def test_a_moved_workspace_is_told_what_to_do(
     recording.record([result()])
     moved = workspace.rename(workspace.with_name("moved"))
     monkeypatch.setenv("DVC_ROOT", str(moved))
-    with pytest.raises(recording.TrackingError, match="delete the store"):
+    with pytest.raises(store.TrackingError, match="delete the store"):
         recording.record([result()])
 
 
