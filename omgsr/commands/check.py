@@ -1,13 +1,12 @@
 """`omgsr check`: the configuration as a whole."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from omgsr import config
+if TYPE_CHECKING:
+    from omgsr.config import Config
 
-NAME, HELP = "check", "check params.yaml and configs/<profile>.yaml as a whole"
 DESCRIPTION = "Checks both files before any work and lists the runs that `dvc repro` makes."
 
 
@@ -19,11 +18,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Prints what the configuration makes."""
+    from omgsr import config
+
     print(describe(config.load(Path(given.folder), given.profile)))
     return 0
 
 
-def describe(settings: config.Config) -> str:
+def describe(settings: "Config") -> str:
     """What a configuration makes, in a few lines."""
     lines = {
         "profile": settings.profile,

@@ -33,8 +33,17 @@ class ConfigError(ValueError):
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 def section(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose values are checked whenever one is made."""
-    checked = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=_CONFIG)
+    """A frozen dataclass whose values are checked whenever one is made; else a ConfigError."""
+    checked: Any = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=_CONFIG)
+    create = checked.__init__
+
+    def __init__(self: Any, /, **values: Any) -> None:
+        try:
+            create(self, **values)
+        except pydantic.ValidationError as error:
+            raise ConfigError(_lines(cls.__name__, _faults(checked, error))) from None
+
+    checked.__init__ = __init__
     return cast(type[T], checked)
 
 
@@ -86,16 +95,24 @@ def read(cls: Any, value: object) -> tuple[Any, list[Fault]]:
     try:
         return adapter.validate_json(json.dumps(value, default=str), strict=True), []
     except pydantic.ValidationError as error:
-        schema = adapter.json_schema()
-        return None, [refusals.fault(one, schema, unknown) for one in error.errors()]
+        return None, _faults(cls, error)
 
 
 def parse(cls: type[T], value: object, where: str) -> T:
     """A `cls` of plain `value`; a ConfigError names every fault of the file or thing `where`."""
     made, faults = read(cls, value)
     if faults:
-        raise ConfigError("\n".join(refusals.line(where, fault) for fault in faults))
+        raise ConfigError(_lines(where, faults))
     return cast(T, made)
+
+
+def _faults(cls: Any, error: pydantic.ValidationError) -> list[Fault]:
+    schema = TypeAdapter(cls).json_schema()
+    return [refusals.fault(one, schema, unknown) for one in error.errors()]
+
+
+def _lines(where: str, faults: list[Fault]) -> str:
+    return "\n".join(refusals.line(where, fault) for fault in faults)
 
 
 def _odd_keys(value: object, path: tuple[str | int, ...]) -> list[Fault]:

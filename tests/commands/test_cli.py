@@ -43,7 +43,7 @@ def test_help_teaches() -> None:
     assert "dvc repro" in done.stdout
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS if name != "check")])
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
 def test_help_waits_for_no_library(words: list[str]) -> None:
     """Of all commands, and of one of them: argparse alone is loaded, nothing that computes."""
     code = f"""
