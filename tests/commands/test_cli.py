@@ -26,7 +26,7 @@ def test_check_names_the_key(
     (tmp_path / "params.yaml").write_text(text)
     assert main(["check", str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("omgsr check: params.yaml: seed")
+    assert said.startswith("omgsr check: params.yaml, line 5: seed")
     assert said.count("\n") == 1
 
 
