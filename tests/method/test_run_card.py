@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 
 from omgsr.core import files
+from omgsr.core.settings import ConfigError
 from omgsr.method import run_card
 from omgsr.method.generator import Generator
 from omgsr.method.run_card import DENOISER, ENCODER, RunError
@@ -168,6 +169,6 @@ def test_a_folder_without_card_is_named(tmp_path: Path) -> None:
 
 
 def test_unknown_fields_cannot_be_saved(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="strength"):
+    with pytest.raises(ConfigError, match="unknown key .strength."):
         saved(tiny, tmp_path, strength=1)
     assert not (tmp_path / "omgsr.json").exists()
