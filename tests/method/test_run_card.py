@@ -169,6 +169,6 @@ def test_a_folder_without_card_is_named(tmp_path: Path) -> None:
 
 
 def test_unknown_fields_cannot_be_saved(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown key .strength."):
+    with pytest.raises(ConfigError, match="unknown key 'strength'"):
         saved(tiny, tmp_path, strength=1)
     assert not (tmp_path / "omgsr.json").exists()
