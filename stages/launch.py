@@ -4,7 +4,7 @@ Stages that compute take a lease, so that `dvc queue start -j N` puts one of the
 time. OMGSR_DEVICES lists the devices, else CUDA_VISIBLE_DEVICES, else nvidia-smi: `0,1` are two
 GPUs, `0,0,1,1` two places on each, `cpu,cpu` two halves of the cores, and an empty text is no
 lease. A lease is a lock on a file that the stage inherits: the system lets go of it when the stage
-ends, however it ends.
+ends, however it ends. filelock opens its files so that a process which becomes another loses them.
 """
 
 import fcntl
