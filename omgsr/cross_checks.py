@@ -42,7 +42,9 @@ def _names(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
     """Names of variants, methods and benchmarks become folders, matrix items and table rows."""
     for key in ("variants", "methods", "degradation", "benchmarks", "ablations"):
         pattern, marks = (_KEY, "_ +") if key in ("variants", "methods") else (_NAME, "_ . +")
-        names = sections.get(key, ("absent",))
+        if key not in sections:
+            continue
+        names = sections[key]
         if not names and key not in ("methods", "ablations"):
             yield (key,), "empty; at least one is needed"
         for name in names:

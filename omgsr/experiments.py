@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, PlainValidator
 
-from omgsr.core.settings import Whole, once, section, some
+from omgsr.core.settings import Whole, once, one_or_more, section
 
 
 def _timestep(value: Any) -> Any:
@@ -17,9 +17,9 @@ def _timestep(value: Any) -> Any:
 
 
 Timestep = Annotated[Literal["auto"] | int, PlainValidator(_timestep)]
-Timesteps = Annotated[tuple[Timestep, ...], AfterValidator(some)]
-Names = Annotated[tuple[str, ...], AfterValidator(some)]
-Seeds = Annotated[tuple[Whole, ...], AfterValidator(some)]
+Timesteps = Annotated[tuple[Timestep, ...], AfterValidator(one_or_more)]
+Names = Annotated[tuple[str, ...], AfterValidator(one_or_more)]
+Seeds = Annotated[tuple[Whole, ...], AfterValidator(one_or_more)]
 
 
 class Run(NamedTuple):

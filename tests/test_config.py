@@ -1,6 +1,7 @@
 # ruff: noqa: E501  (a table of mistakes reads best with one row a line)
 import re
 from dataclasses import FrozenInstanceError
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,7 @@ CASES = [
     (MINI, "benchmarks.mini_light.paired", 1, ["paired: got 1, allowed: true or false"]),
     (PARAMS, "degradation.light.first.jpeg", [30], ["first.jpeg: got 1 values, allowed: 2"]),
     (PARAMS, "variants.full.losses", {1: 2.0}, ["variants.full.losses: the key 1 must be text"]),
+    (MINI, "foundation.revision", date(2024, 1, 31), ["foundation.revision: got datetime.date(2024, 1, 31), allowed: text"]),
     # out of range
     (PARAMS, "seed", -1, ["params.yaml: seed: got -1, allowed: 0 or more"]),
     (MINI, "train.steps", 0, ["train.steps: got 0, allowed: 1 or more"]),

@@ -55,8 +55,8 @@ def fault(
     if kind == "literal_error" and names:
         return path, unknown("got", got, list(map(str, names)))
     if kind in _RANGES:
-        got = float(got) if "integer" not in str(node) else got
-        return path, f"got {got}, allowed: {_range(_bare(node)) or 'a finite number'}"
+        got = float(got) if node.get("type") == "number" else got
+        return path, f"got {got}, allowed: {_range(node) or 'a finite number'}"
     return path, f"got {_shown(got)}, allowed: {_allowed(node, root)}"
 
 

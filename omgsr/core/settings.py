@@ -65,7 +65,7 @@ def once(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
-def some(values: tuple[T, ...]) -> tuple[T, ...]:
+def one_or_more(values: tuple[T, ...]) -> tuple[T, ...]:
     """Refuses an empty tuple, and a value that comes twice."""
     if not values or len(set(values)) < len(values):
         raise ValueError(f"got {list(values)}, allowed: at least one, each of them once")
@@ -88,12 +88,12 @@ def read(cls: Any, value: object) -> tuple[Any, list[Fault]]:
 
     Strict JSON: `steps: true` is no number, a list is a tuple, a whole number may be a float's.
     """
-    faults = list(_odd_keys(value, ()))
+    faults = _beyond_json(value, ())
     if faults:
         return None, faults
     adapter: TypeAdapter[Any] = TypeAdapter(cls)
     try:
-        return adapter.validate_json(json.dumps(value, default=str), strict=True), []
+        return adapter.validate_json(json.dumps(value), strict=True), []
     except pydantic.ValidationError as error:
         return None, _faults(cls, error)
 
@@ -115,17 +115,18 @@ def _lines(where: str, faults: list[Fault]) -> str:
     return "\n".join(refusals.line(where, fault) for fault in faults)
 
 
-def _odd_keys(value: object, path: tuple[str | int, ...]) -> list[Fault]:
-    """Keys that are no text, which JSON would make text of."""
-    pairs: Collection[tuple[Any, object]] = ()
+def _beyond_json(value: object, path: refusals.Path) -> list[Fault]:
+    """What YAML has and JSON has not: keys that are no text, dates and other kinds of values."""
+    found: list[Fault] = []
     if isinstance(value, Mapping):
-        pairs = value.items()
+        for key, inner in value.items():
+            if isinstance(key, str):
+                found += _beyond_json(inner, (*path, key))
+            else:
+                found.append((path, f"the key {key!r} must be text; put it in quotes"))
     elif isinstance(value, list | tuple):
-        pairs = list(enumerate(value))
-    found = []
-    for key, inner in pairs:
-        if isinstance(value, Mapping) and not isinstance(key, str):
-            found.append((path, f"the key {key!r} must be text; put it in quotes"))
-        else:
-            found += _odd_keys(inner, (*path, key))
+        for index, inner in enumerate(value):
+            found += _beyond_json(inner, (*path, index))
+    elif not isinstance(value, str | int | float | None):
+        found.append((path, f"got {value!r}, allowed: text, a number, true or false; quote text"))
     return found

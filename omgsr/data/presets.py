@@ -25,9 +25,9 @@ def _pair(lowest: float, highest: float, around: float | None = None) -> AfterVa
     return AfterValidator(check)
 
 
-def _check_weights(weights: dict[str, float]) -> None:
-    if not any(weights.values()):
-        raise ValueError(f"got weights {list(weights.values())}, allowed: not all of them 0")
+def _check_weights(*weights: float) -> None:
+    if not any(weights):
+        raise ValueError(f"got weights {list(weights)}, allowed: not all of them 0")
 
 
 def _odd(sizes: tuple[int, int]) -> tuple[int, int]:
@@ -61,7 +61,7 @@ class Kinds:
     """The same, stretched and turned."""
 
     def __post_init__(self) -> None:
-        _check_weights(vars(self))
+        _check_weights(*vars(self).values())
 
 
 @section
@@ -112,7 +112,7 @@ class Resize:
     """Smallest and largest factor."""
 
     def __post_init__(self) -> None:
-        _check_weights({"up": self.up, "down": self.down, "keep": self.keep})
+        _check_weights(self.up, self.down, self.keep)
 
 
 @section

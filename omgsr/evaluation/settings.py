@@ -7,11 +7,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from omgsr.core.settings import Whole, one_of, section, some
+from omgsr.core.settings import Whole, one_of, one_or_more, section
 from omgsr.evaluation.metric_table import metric_table
 
 MetricName = Annotated[str, one_of("metric", metric_table)]
-Metrics = Annotated[tuple[MetricName, ...], AfterValidator(some)]
+Metrics = Annotated[tuple[MetricName, ...], AfterValidator(one_or_more)]
 
 
 @section

@@ -1,6 +1,6 @@
 """PNG of 16 bits and TIFF, put together here: no library writes them with what goes along.
 
-tifffile, too, writes no EXIF or GPS folder; of a PNG, OpenCV writes neither dpi nor grey + alpha.
+tifffile has no argument for an EXIF or GPS folder; OpenCV refuses grey + alpha and has none for dpi.
 """
 
 import io
