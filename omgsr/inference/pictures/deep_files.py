@@ -1,6 +1,6 @@
 """PNG of 16 bits and TIFF, put together here: no library writes them with what goes along.
 
-tifffile has no argument for an EXIF or GPS folder; OpenCV refuses grey + alpha and has none for dpi.
+tifffile has no argument for an EXIF or GPS folder, OpenCV none for dpi, and it refuses grey + alpha.
 """
 
 import io
