@@ -1,6 +1,6 @@
 """PNG of 16 bits and TIFF, put together here: no library writes them with what goes along.
 
-tifffile has no argument for an EXIF or GPS folder, OpenCV none for dpi, and it refuses grey + alpha.
+tifffile has no argument for an EXIF or GPS folder, OpenCV none for dpi and no grey with alpha.
 """
 
 import io
