@@ -17,8 +17,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     The folder is its own lock, where filelock would leave a file for ever after every run.
     """
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = _opened(folder)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _same(descriptor, folder):
@@ -26,6 +25,17 @@ def exclusive(folder: Path) -> Iterator[None]:
                 return
         finally:
             os.close(descriptor)
+
+
+def _opened(folder: Path, tries: int = 100) -> int:
+    """A descriptor of the folder, which who was in before may remove between its two lines."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder, os.O_RDONLY)
+    except (FileExistsError, FileNotFoundError):  # mkdir says the first of what has gone since
+        if tries == 1:
+            raise
+    return _opened(folder, tries - 1)
 
 
 def _same(descriptor: int, folder: Path) -> bool:
