@@ -46,6 +46,8 @@ class Config:
     """Methods beside OMGSR by name."""
     ablations: dict[str, Ablation]
     """Comparisons that `make ablations` makes, by name."""
+    exact: bool
+    """Whether every x86-64 processor computes the same bytes, at a cost (omgsr/core/exact.py)."""
     data: Data
     """Training pairs."""
     benchmarks: dict[str, Benchmark]

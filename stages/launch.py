@@ -5,6 +5,9 @@ time. OMGSR_DEVICES lists the devices, else CUDA_VISIBLE_DEVICES, else nvidia-sm
 GPUs, `0,0,1,1` two places on each, `cpu,cpu` two halves of the cores, and an empty text is no
 lease. A lease is a lock on a file that the stage inherits: the system lets go of it when the stage
 ends, however it ends. filelock opens its files so that a process which becomes another loses them.
+
+Without a GPU `train` is as many processes as it has cores, up to train.accumulate; OMGSR_LAUNCH,
+options of torchrun, says otherwise. A profile with `exact: true` is prepared for here.
 """
 
 import fcntl
@@ -16,8 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # started as a file, from its folder
+
+from omgsr.core import exact  # noqa: E402
 
 NEEDS = ("torch", "diffusers", "peft", "timm", "mlflow", "ruamel")
 COMPUTE = {"foundation", "timestep", "train", "infer", "baseline", "score"}
@@ -101,15 +109,35 @@ def lease(there: Sequence[str], count: int) -> list[tuple[str, int]]:
         time.sleep(0.1)
 
 
+def cores() -> int:
+    """Give how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def settle(taken: Sequence[tuple[str, int]], entries: int) -> None:
     """Tell the stage, by its environment, which devices or share of the cores it has."""
     gpus = list(dict.fromkeys(entry for entry, _ in taken if entry != "cpu"))
     if not gpus:
-        threads = max(len(os.sched_getaffinity(0)) * len(taken) // entries, 1)
+        threads = max(cores() * len(taken) // entries, 1)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     for _, descriptor in taken:
         os.set_inheritable(descriptor, True)
+
+
+def crew(settings: Mapping[str, Any]) -> str:
+    """Give torchrun's options for a training without a GPU, '' for one process.
+
+    Each process has one thread (stages/train.py), so one a core; more than the batches of a step
+    would have nothing to do. The result is the same for any number.
+    """
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    plan = settings.get("train")
+    batches = plan.get("accumulate") if isinstance(plan, dict) else None
+    if not isinstance(batches, int):
+        return ""
+    count = min(int(share) if share.isdigit() else cores(), cores(), batches)
+    return f"--standalone --nproc-per-node={count}" if count > 1 else ""
 
 
 def command(stage: str, launch: str) -> list[str]:
@@ -128,10 +156,14 @@ def main(stage: str, *words: str) -> None:
             "'make install' (it makes .venv), or set OMGSR_PYTHON to a Python that has the "
             "packages of pyproject.toml."
         )
+    settings = exact.profile(Path())
+    exact.begin(settings)
     launch, there = os.environ.get("OMGSR_LAUNCH", ""), devices() if stage in COMPUTE else []
     count = wanted(stage, launch, there)
     if count:
         settle(lease(there, count), len(there))
+    if not launch and not any(entry != "cpu" for entry in there):
+        launch = crew(settings)
     os.execv(sys.executable, [*command(stage, launch), f"stages.{stage}", *words])
 
 

@@ -1,0 +1,1 @@
+"""The whole chain in small, with the digests that every x86-64 processor with AVX2 must give."""
