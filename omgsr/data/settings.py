@@ -49,7 +49,7 @@ class Images:
     """Where the images of one set come from; the parts are added up."""
 
     photographs: tuple[PhotographName, ...] = ()
-    """Names out of omgsr/data/photographs.py."""
+    """Names out of omgsr/data/photographs.csv."""
     dead_leaves: Whole = 0
     """Number of generated dead-leaves images."""
     folders: tuple[Folder, ...] = ()
