@@ -22,7 +22,7 @@ _pillow = threading.Lock()
 
 
 class ImageError(ValueError):
-    """An image file that cannot be used; the message names the file and what to do."""
+    """Images, or a list of them, that cannot be used; the message names them and what to do."""
 
 
 @contextmanager

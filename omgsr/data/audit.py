@@ -16,7 +16,6 @@ from omgsr.core import images
 from omgsr.core.image_files import ImageError
 from omgsr.core.parallel import ordered_map, threaded_map
 from omgsr.data import image_set_checks, image_sets, photographs
-from omgsr.data.image_lists import ListError
 from omgsr.data.settings import Benchmark, Data, Folder, Images
 
 Size = tuple[int, int]
@@ -162,5 +161,5 @@ def _list(part: Part, folder: Folder, root: Path) -> None:
         part.files |= found
         part.sides |= dict.fromkeys(found, folder.side) if folder.side else {}
         image_set_checks.require_expected(folder, found.values())
-    except (image_set_checks.SourceError, ListError, ImageError) as error:
+    except ImageError as error:
         part.problems.append(str(error))

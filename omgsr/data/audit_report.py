@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from omgsr.core.image_files import ImageError
 from omgsr.core.wording import some
 from omgsr.data import image_sets
 from omgsr.data.audit import Part, Size
-from omgsr.data.image_set_checks import SourceError
 from omgsr.data.settings import Data
 
 EDGES = (0, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
@@ -88,7 +88,7 @@ def _wrong_pairs(sides: list[Part], scale: int) -> list[str]:
     lq, hq = sides
     try:
         pairs = image_sets.match(lq.files, hq.files, f"benchmarks.{lq.set}")
-    except SourceError as error:
+    except ImageError as error:
         return [str(error)]
     sizes = {side.side: {side.files[n]: size for n, size in side.sizes.items()} for side in sides}
     wrong = []

@@ -7,11 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omgsr.core import images
+from omgsr.core.image_files import ImageError
 from omgsr.core.wording import some
-
-
-class ListError(ValueError):
-    """A list of files that cannot be used; the message names the list and what to do."""
 
 
 def files(path: Path) -> tuple[Path, list[Path]]:
@@ -24,12 +21,12 @@ def files(path: Path) -> tuple[Path, list[Path]]:
     if path.is_dir() or (read is None and not path.exists()):
         return path, [file.relative_to(path) for file in images.list_images(path)]
     if read is None:
-        raise ListError(f"{path}: neither a folder nor a list ({', '.join(_READERS)})")
+        raise ImageError(f"{path}: neither a folder nor a list ({', '.join(_READERS)})")
     if not path.is_file():
-        raise ListError(f"{path}: no such list of files")
+        raise ImageError(f"{path}: no such list of files")
     named = read(path)
     if not named:
-        raise ListError(f"{path}: lists no file")
+        raise ImageError(f"{path}: lists no file")
     found = _existing(path, named)
     root = os.path.commonpath([os.path.dirname(file) for file in found])
     return Path(root), sorted(Path(os.path.relpath(file, root)) for file in found)
@@ -40,10 +37,10 @@ def _existing(path: Path, named: Sequence[str]) -> list[str]:
     found = [os.path.normpath(path.parent / name) for name in named]
     twice = [name for name, count in Counter(found).items() if count > 1]
     if twice:
-        raise ListError(f"{path}: lists {some(twice)} more than once; keep one entry of each")
+        raise ImageError(f"{path}: lists {some(twice)} more than once; keep one entry of each")
     missing = [name for name in found if not os.path.isfile(name)]
     if missing:
-        raise ListError(
+        raise ImageError(
             f"{path}: {len(missing):,} of {len(found):,} listed files do not exist: "
             f"{some(missing)}; relative paths start at the list's folder and have / between "
             "folders: move the list there, or correct it"
@@ -55,7 +52,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
     except UnicodeDecodeError as error:
-        raise ListError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from error
+        raise ImageError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from error
 
 
 def _lines(path: Path) -> list[str]:
@@ -69,9 +66,9 @@ def _records(path: Path) -> list[str]:
     try:
         records = json.loads(_text(path))
     except json.JSONDecodeError as error:
-        raise ListError(f"{path}: not valid JSON, line {error.lineno}: {error.msg}") from error
+        raise ImageError(f"{path}: not valid JSON, line {error.lineno}: {error.msg}") from error
     if not isinstance(records, list):
-        raise ListError(f'{path}: holds no list; needed: [{{"path": ...}}, ...]')
+        raise ImageError(f'{path}: holds no list; needed: [{{"path": ...}}, ...]')
     return _checked(path, [one.get("path") if isinstance(one, dict) else one for one in records])
 
 
@@ -85,14 +82,14 @@ def _column(path: Path) -> list[str]:
         schema = parquet.read_schema(path)
         texts = [field.name for field in schema if _is_text(field.type)]
         if "path" not in texts and len(texts) != 1:
-            raise ListError(
+            raise ImageError(
                 f"{path}: needs a column `path` of texts, or one column of texts; got the columns "
                 f"{', '.join(schema.names) or '(none)'}"
             )
         name = "path" if "path" in texts else texts[0]
         return _checked(path, pd.read_parquet(path, columns=[name])[name].tolist())
     except pa.ArrowException as error:
-        raise ListError(f"{path}: is damaged or no parquet file ({error})") from error
+        raise ImageError(f"{path}: is damaged or no parquet file ({error})") from error
 
 
 def _is_text(kind: object) -> bool:
@@ -108,7 +105,7 @@ def _checked(path: Path, named: Sequence[object]) -> list[str]:
     good = [name for name in named if isinstance(name, str) and name and "\0" not in name]
     if len(good) < len(named):
         bad = [name for name in named if not isinstance(name, str) or not name or "\0" in name]
-        raise ListError(
+        raise ImageError(
             f"{path}: {len(bad):,} of {len(named):,} entries are no path, such as {bad[0]!r}"
         )
     return good

@@ -4,12 +4,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from omgsr.core import images
+from omgsr.core.image_files import ImageError
 from omgsr.core.wording import some
 from omgsr.data.settings import Folder
-
-
-class SourceError(ValueError):
-    """A set whose images cannot be found, named or matched."""
 
 
 def require_expected(folder: Folder, found: Collection[Path]) -> None:
@@ -17,7 +14,7 @@ def require_expected(folder: Folder, found: Collection[Path]) -> None:
     if folder.expected is None or len(found) == folder.expected:
         return
     above = len({path.parent for path in found})
-    raise SourceError(
+    raise ImageError(
         f"{folder.path}: got {len(found):,} images in {above:,} folder{'s' * (above > 1)}, "
         f"expected {folder.expected:,}; often an archive is not unpacked to the end (LSDIR has 85 "
         "sub-folders), or the path is one folder too deep or too high (FFHQ's 00000 is one of 70 "
@@ -32,7 +29,7 @@ def require_side(folder: Folder, found: Mapping[str, Path]) -> None:
     sizes = {name: images.read_size(path) for name, path in found.items()}
     odd = [f"{n} ({w} x {h})" for n, (h, w) in sizes.items() if (h, w) != (folder.side,) * 2]
     if odd:
-        raise SourceError(
+        raise ImageError(
             f"{folder.path}: {len(odd):,} of {len(found):,} images are not {folder.side} x "
             f"{folder.side} pixels: {some(odd)}; these are other images than expected, or not "
             "cropped yet (`crop` of a benchmark takes the centre); correct the path, or `side` in "
@@ -48,7 +45,7 @@ def require_scale(pairs: Mapping[str, tuple[Path, Path]], scale: int, where: str
         if (height, width) != (h * scale, w * scale):
             wrong.append(f"{name} ({w} x {h} and {width} x {height})")
     if wrong:
-        raise SourceError(
+        raise ImageError(
             f"{where}: {len(wrong):,} of {len(pairs):,} pairs whose HQ is not {scale} times the "
             f"LQ: {some(wrong)}; take the images of that scale (RealSR has LR2, LR3 and "
             "LR4, and in its first version LQ as large as HQ), or correct data.scale"
@@ -59,7 +56,7 @@ def refuse_shared(trained: Collection[str], tested: Collection[str], name: str) 
     """Refuses files that are in the training set and in the benchmark of that name."""
     shared = sorted({path for path in tested if path and path in trained})
     if shared:
-        raise SourceError(
+        raise ImageError(
             f"benchmarks.{name}: {len(shared):,} images are also in data.train: {some(shared)}; "
             "take them out of one"
         )

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omgsr.core import images, seeding
+from omgsr.core.image_files import ImageError
 from omgsr.core.wording import some
 from omgsr.data import image_lists, image_set_checks, photographs
 from omgsr.data.dead_leaves import dead_leaves
-from omgsr.data.image_set_checks import SourceError, needed
+from omgsr.data.image_set_checks import needed
 from omgsr.data.manifest import Row
 from omgsr.data.settings import Benchmark, Data, Folder, Images
 
@@ -77,7 +78,7 @@ def find(folder: Folder, root: Path) -> dict[str, Path]:
     share a name (a.png and a.jpg) all keep their suffix (a.png, a.jpg).
     """
     if folder.path is None:
-        raise SourceError("a folder's path is null; fill it in in configs/<profile>.yaml")
+        raise ImageError("a folder's path is null; fill it in in configs/<profile>.yaml")
     base, inside = image_lists.files((root / Path(folder.path).expanduser()).absolute())
     # Counted over the whole folder, so that what is taken never changes the name of a file.
     shared = Counter(_flat(path.with_suffix("")) for path in inside)
@@ -99,7 +100,7 @@ def match(lq: dict[str, Path], hq: dict[str, Path], where: str) -> dict[str, tup
     alone = sorted(f"LQ {name}" for name in lq.keys() - hq.keys())
     alone += sorted(f"HQ {name}" for name in hq.keys() - lq.keys())
     if alone:
-        raise SourceError(
+        raise ImageError(
             f"{where}: {len(alone)} images without a partner of the same name: {some(alone, 10)}; "
             "add the missing files or take these out"
         )
@@ -149,7 +150,7 @@ def _named_like(folder: Folder, inside: list[Path]) -> list[Path]:
         return inside
     taken = [p for p in inside if fnmatchcase(_flat(p.with_suffix("")), folder.names)]
     if not taken:
-        raise SourceError(
+        raise ImageError(
             f"{folder.path}: none of its {len(inside):,} images is named like {folder.names!r}; "
             f"one of them is {_flat(inside[0].with_suffix(''))!r}; correct the path, or `names`"
             + needed(folder)
@@ -172,7 +173,7 @@ def _leaves(seed: int, name: str, key: str, scale: int | None) -> NDArray[np.uin
 
 def _add(named: dict[str, Path], name: str, path: Path) -> None:
     if name in named:
-        raise SourceError(
+        raise ImageError(
             f"two images would both be named {name!r}: {named[name]} and {path}; rename one, or "
             "give one folder above both, whose sub-folders then become part of the names"
         )

@@ -17,6 +17,7 @@ import PIL
 import torch
 
 from omgsr.core import basicsr_shim, images, seeding
+from omgsr.core.image_files import ImageError
 from omgsr.core.parallel import ordered_map
 from omgsr.data import degradation, kernels, manifest, noise, presets
 from omgsr.data.degradation import degrade
@@ -26,10 +27,6 @@ from omgsr.data.settings import Benchmark, Data
 
 Box = tuple[int, int, int, int]
 """Top, left, height, width in pixels of the reduced HQ."""
-
-
-class PairError(ValueError):
-    """An image that pairs cannot be made of; the message names the file and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +114,7 @@ def _centre(plan: Plan, row: Row, work: Path) -> Row:
     (height, width), side = images.read_size(row.lq), crop // plan.scale
     if min(height, width) < side:
         what = f"the crop of {crop} pixels of the HQ needs of the LQ"
-        raise PairError(_too_small(row.lq, (height, width), side, what))
+        raise ImageError(_too_small(row.lq, (height, width), side, what))
     top, left = (height - side) // 2, (width - side) // 2
     lq = f"{plan.folder}/{row.name}.png"
     if not (work / lq).exists():
@@ -140,7 +137,7 @@ def _degrade(plan: Plan, row: Row, size: tuple[int, int], pairs: list[Row], work
     assert plan.preset is not None, "rows without an LQ have a degradation"
     hq = manifest.load_whole_hq(row)
     if hq.shape[:2] != size:
-        raise PairError(
+        raise ImageError(
             f"{row.hq}: its header says {size}, its pixels {hq.shape[:2]}; save it anew"
         )
     for pair in pairs:
@@ -159,10 +156,10 @@ def boxes(plan: Plan, row: Row, size: tuple[int, int]) -> list[tuple[str, Box]]:
     if plan.crop is None:
         height, width = (side // plan.scale * plan.scale for side in size)
         if not height or not width:
-            raise PairError(_too_small(row.hq, size, plan.scale, "one pixel of the LQ"))
+            raise ImageError(_too_small(row.hq, size, plan.scale, "one pixel of the LQ"))
         return [(row.name, (0, 0, height, width))]
     if min(size) < plan.crop:
-        raise PairError(_too_small(row.hq, size, plan.crop, "the crop"))
+        raise ImageError(_too_small(row.hq, size, plan.crop, "the crop"))
     room = (size[0] - plan.crop, size[1] - plan.crop)
     corners = _random_corners(plan, row, room) if plan.random else _grid_corners(plan.crop, size)
     return [
