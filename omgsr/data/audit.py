@@ -8,7 +8,7 @@ means is in omgsr/data/audit_report.py.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal
 
@@ -16,10 +16,8 @@ from omgsr.core import images
 from omgsr.core.image_files import ImageError
 from omgsr.core.parallel import ordered_map, threaded_map
 from omgsr.data import image_set_checks, image_sets, photographs
+from omgsr.data.image_set_checks import Size
 from omgsr.data.settings import Benchmark, Data, Folder, Images
-
-Size = tuple[int, int]
-"""Height and width, pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +71,6 @@ class Part:
         """Names of the images that are smaller than the crop."""
         return [name for name, size in self.sizes.items() if min(size) < (self.crop or 0)]
 
-    @property
-    def odd(self) -> list[str]:
-        """Names of the images that have another size than they must."""
-        known = {name: self.sides[name] for name in self.sizes if name in self.sides}
-        return [name for name, side in known.items() if self.sizes[name] != (side, side)]
-
     def add(self, name: str, look: Look) -> None:
         """Notes what a file turned out to be."""
         if look.size is None:
@@ -112,23 +104,20 @@ def look(
     """
     named = [(part, name) for part in found for name in part.files]
     paths = chain.from_iterable(part.files.values() for part in found)
-    looks = ordered_map(decode, paths, workers=workers) if deep else threaded_map(header, paths)
+    columns = paths, repeat(deep)
+    looks = (
+        ordered_map(measure, *columns, workers=workers) if deep else threaded_map(measure, *columns)
+    )
     for (part, name), one in zip(named, looks, strict=True):
         part.add(name, one)
         yield part, name, one
 
 
-def header(path: Path) -> Look:
-    """Size from the file's header; damage after it is not seen."""
+def measure(path: Path, deep: bool) -> Look:
+    """Size from the file's header, after which no damage is seen; if `deep`, from the pixels."""
     try:
-        return Look(images.read_size(path))
-    except ImageError as error:
-        return Look(None, str(error))
-
-
-def decode(path: Path) -> Look:
-    """Size and digest of the decoded pixels."""
-    try:
+        if not deep:
+            return Look(images.read_size(path))
         pixels = images.read_rgb(path)
     except ImageError as error:
         return Look(None, str(error))

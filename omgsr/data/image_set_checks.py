@@ -8,6 +8,32 @@ from omgsr.core.image_files import ImageError
 from omgsr.core.wording import some
 from omgsr.data.settings import Folder
 
+Size = tuple[int, int]
+"""Height and width, pixels."""
+
+
+def shown(size: Size) -> str:
+    """Width x height."""
+    return f"{size[1]} x {size[0]}"
+
+
+def odd_sizes(sizes: Mapping[str, Size], sides: Mapping[str, int]) -> list[str]:
+    """Images of another size than their width and height must be, where `sides` says."""
+    return [f"{n} ({shown(s)})" for n, s in sizes.items() if n in sides and s != (sides[n],) * 2]
+
+
+def odd_pairs(
+    pairs: Mapping[str, tuple[Path, Path]], sizes: Mapping[Path, Size], scale: int
+) -> list[str]:
+    """Pairs (LQ, HQ) whose HQ is not `scale` times the LQ, where `sizes` has both."""
+    wrong = []
+    for name, (low, high) in pairs.items():
+        if low in sizes and high in sizes:
+            height, width = sizes[low]
+            if sizes[high] != (height * scale, width * scale):
+                wrong.append(f"{name} ({shown(sizes[low])} and {shown(sizes[high])})")
+    return wrong
+
 
 def require_expected(folder: Folder, found: Collection[Path]) -> None:
     """Refuses another number of images than the folder is expected to give."""
@@ -27,7 +53,7 @@ def require_side(folder: Folder, found: Mapping[str, Path]) -> None:
     if folder.side is None:
         return
     sizes = {name: images.read_size(path) for name, path in found.items()}
-    odd = [f"{n} ({w} x {h})" for n, (h, w) in sizes.items() if (h, w) != (folder.side,) * 2]
+    odd = odd_sizes(sizes, dict.fromkeys(found, folder.side))
     if odd:
         raise ImageError(
             f"{folder.path}: {len(odd):,} of {len(found):,} images are not {folder.side} x "
@@ -39,11 +65,8 @@ def require_side(folder: Folder, found: Mapping[str, Path]) -> None:
 
 def require_scale(pairs: Mapping[str, tuple[Path, Path]], scale: int, where: str) -> None:
     """Refuses pairs (LQ, HQ) whose HQ is not `scale` times the LQ, from the files' headers."""
-    wrong = []
-    for name, (low, high) in pairs.items():
-        (h, w), (height, width) = images.read_size(low), images.read_size(high)
-        if (height, width) != (h * scale, w * scale):
-            wrong.append(f"{name} ({w} x {h} and {width} x {height})")
+    sizes = {path: images.read_size(path) for pair in pairs.values() for path in pair}
+    wrong = odd_pairs(pairs, sizes, scale)
     if wrong:
         raise ImageError(
             f"{where}: {len(wrong):,} of {len(pairs):,} pairs whose HQ is not {scale} times the "
