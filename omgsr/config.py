@@ -11,8 +11,7 @@ from typing import Any, get_type_hints
 from omgsr import cross_checks
 from omgsr.baselines.settings import Method
 from omgsr.core import refusals
-from omgsr.core.settings import ConfigError, Whole, read, section, unknown
-from omgsr.core.yaml_files import line_of, read_yaml
+from omgsr.core.settings import ConfigError, Whole, line_of, read, read_yaml, section, unknown
 from omgsr.data.presets import Preset
 from omgsr.data.settings import Benchmark, Data, Images
 from omgsr.evaluation.settings import Score

@@ -40,10 +40,7 @@ def module(name: str) -> ModuleType:
 
 @contextmanager
 def _functional_tensor() -> Iterator[None]:
-    """Puts the dropped module in place; an older torchvision's own one is left alone."""
-    if _MISSING in sys.modules:
-        yield
-        return
+    """Puts the dropped module in place."""
     stand_in = ModuleType(_MISSING)
     stand_in.rgb_to_grayscale = _rgb_to_grayscale  # type: ignore[attr-defined]
     sys.modules[_MISSING] = stand_in

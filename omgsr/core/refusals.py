@@ -1,7 +1,5 @@
 """How a refused setting is worded: what was got and what is allowed, from pydantic's error."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -64,22 +62,19 @@ def _at(root: Schema, path: Path) -> Schema:
     """The schema of what `path` leads to."""
     node = root
     for key in path:
-        node = _follow(_bare(node), root)
+        node = _follow(node, root)
         if isinstance(key, int):
             fixed = node.get("prefixItems")
             node = fixed[key] if fixed else node["items"]
         else:
             node = node.get("properties", {}).get(key) or node["additionalProperties"]
-    return _follow(_bare(node), root)
-
-
-def _bare(node: Schema) -> Schema:
-    """Without 'or null'."""
-    real = [one for one in node.get("anyOf", ()) if one.get("type") != "null"]
-    return real[0] if len(real) == 1 else node
+    return _follow(node, root)
 
 
 def _follow(node: Schema, root: Schema) -> Schema:
+    """Without 'or null', and in place of a reference what it leads to."""
+    real = [one for one in node.get("anyOf", ()) if one.get("type") != "null"]
+    node = real[0] if len(real) == 1 else node
     return root["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
 
 
@@ -89,7 +84,7 @@ def _options(node: Schema) -> list[Any]:
 
 def _allowed(node: Schema, root: Schema) -> str:
     """A type as a person would say it."""
-    node = _follow(_bare(node), root)
+    node = _follow(node, root)
     if _options(node):
         return ", ".join(map(str, _options(node)))
     if node.get("type") == "array":

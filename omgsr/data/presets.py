@@ -1,7 +1,5 @@
 """The numbers of a degradation, as params.yaml gives them; each class checks its own ranges."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -45,20 +43,19 @@ Exponent = Annotated[Pair, _pair(1e-9, 100, around=1)]
 
 @section
 class Kinds:
-    """Relative weights of the blur kernels' shapes; a weight of 0 leaves a shape out."""
+    """Relative weights of the blur kernels' shapes; a weight of 0 leaves a shape out.
+
+    A plain shape is a Gaussian. With the squared distance d, the generalized ones are
+    exp(-d^beta / 2) and the plateaus 1 / (1 + d^beta). `iso` is equally wide in all directions,
+    `aniso` stretched and turned.
+    """
 
     iso: Weight
-    """Gaussian, equally wide in all directions."""
     aniso: Weight
-    """Gaussian, stretched and turned."""
     generalized_iso: Weight
-    """exp(-d^beta / 2) of the squared distance d, equally wide in all directions."""
     generalized_aniso: Weight
-    """The same, stretched and turned."""
     plateau_iso: Weight
-    """1 / (1 + d^beta), equally wide in all directions."""
     plateau_aniso: Weight
-    """The same, stretched and turned."""
 
     def __post_init__(self) -> None:
         _check_weights(*vars(self).values())

@@ -1,7 +1,5 @@
 """Sets of images, for training and for tests: sections of the configuration."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator

