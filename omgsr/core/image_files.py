@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import TiffImageFile
@@ -76,12 +77,8 @@ def _check(image: Image.Image, path: Path | str) -> None:
 @contextmanager
 def _open(path: Path | str) -> Iterator[Image.Image]:
     """Image.open without Pillow's own size limit, which cannot be raised for one call."""
-    with _pillow:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    with _pillow, patch.object(Image, "MAX_IMAGE_PIXELS", None):
+        image = Image.open(path)
     # By its name, Pillow 13 maps a plain TIFF into memory, with wrong rows if it is turned.
     image.filename = ""
     with image:

@@ -8,6 +8,7 @@ means is in omgsr/data/audit_report.py.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal
@@ -104,11 +105,8 @@ def look(
     """
     named = [(part, name) for part in found for name in part.files]
     paths = chain.from_iterable(part.files.values() for part in found)
-    columns = paths, repeat(deep)
-    looks = (
-        ordered_map(measure, *columns, workers=workers) if deep else threaded_map(measure, *columns)
-    )
-    for (part, name), one in zip(named, looks, strict=True):
+    over = partial(ordered_map, workers=workers) if deep else threaded_map
+    for (part, name), one in zip(named, over(measure, paths, repeat(deep)), strict=True):
         part.add(name, one)
         yield part, name, one
 

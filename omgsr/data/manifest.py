@@ -17,24 +17,23 @@ from omgsr.core.image_files import ImageError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One image of a set. Paths are absolute or relative to the workspace; '' stands for absent."""
+    """One image of a set. Paths are absolute or relative to the workspace; '' stands for absent.
+
+    The crop counts in pixels of the reduced HQ, from its first line and column; a height and width
+    of 0 are the whole image.
+    """
 
     name: str
     """Unique in its set, usable as a file name."""
     hq: str = ""
-    """Path of the high-quality image, '' where none exists."""
     lq: str = ""
-    """Path of the low-quality image, '' before the `degrade` stage."""
+    """'' before the `degrade` stage."""
     resize: int = 0
     """Shorter side that the HQ is reduced to before anything else, pixels; 0 leaves it."""
     top: int = 0
-    """First line of the crop, pixels of the reduced HQ."""
     left: int = 0
-    """First column of the crop, pixels of the reduced HQ."""
     height: int = 0
-    """Lines of the crop, pixels of the reduced HQ; 0 is the whole image."""
     width: int = 0
-    """Columns of the crop, pixels of the reduced HQ; 0 is the whole image."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

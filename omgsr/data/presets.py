@@ -72,7 +72,6 @@ class Sinc:
     wide_from: int
     """Kernels of this side or more take `wide_cutoff`."""
     wide_cutoff: Cutoff
-    """Cut-off frequency of wide kernels, in units of pi per pixel, drawn uniformly."""
 
 
 @section
@@ -87,10 +86,9 @@ class Blur:
     """Weights of the shapes."""
     sigma: Annotated[Pair, _pair(0.05, 100)]
     """Standard deviation along each axis, pixels, drawn uniformly."""
+    # Exponents of the generalized Gaussian and the plateau: under and over 1 are equally likely.
     beta_generalized: Exponent
-    """Exponent of the generalized Gaussian: below 1 and above 1 are equally likely."""
     beta_plateau: Exponent
-    """Exponent of the plateau: below 1 and above 1 are equally likely."""
     sinc: Sinc
     """The sinc filter that takes the kernel's place now and then."""
 
@@ -99,12 +97,10 @@ class Blur:
 class Resize:
     """A resize by a random factor, in one of three modes at random (area, bilinear, bicubic)."""
 
+    # Relative weights of a factor uniform in [1, range[1]], of one in [range[0], 1], and of 1.
     up: Weight
-    """Relative weight of enlarging: factor uniform in [1, range[1]]."""
     down: Weight
-    """Relative weight of shrinking: factor uniform in [range[0], 1]."""
     keep: Weight
-    """Relative weight of a factor of 1."""
     range: Annotated[Pair, _pair(0.01, 10, around=1)]
     """Smallest and largest factor."""
 
