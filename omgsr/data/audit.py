@@ -35,28 +35,26 @@ class Look:
 
 @dataclass(kw_only=True)
 class Part:
-    """The HQ or the LQ images of one set, and what has been found out about them."""
+    """The HQ or the LQ images of one set, and by their names what has been found out about them."""
 
     set: str
     """`train` or a benchmark."""
     side: Literal["hq", "lq"]
-    """Which images of it."""
     crop: int | None = None
     """What an image must not be smaller than, pixels."""
     files: dict[str, Path] = field(default_factory=dict)
-    """Name => file."""
     generated: int = 0
     """Images that have no file yet, as the data stage draws them."""
     expected: int | None = None
     """Files that are expected; None where the configuration does not say."""
     sides: dict[str, int] = field(default_factory=dict)
-    """Name => width and height that it must have, where the configuration says."""
+    """Width and height that an image must have, where the configuration says."""
     problems: list[str] = field(default_factory=list)
     """What is wrong, one line each."""
     sizes: dict[str, Size] = field(default_factory=dict)
-    """Name => size, of those that can be read."""
+    """Of those that can be read."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Name => why."""
+    """Why it is."""
     copies: list[tuple[str, str]] = field(default_factory=list)
     """(name, name of the same pixels before it)."""
     digests: dict[bytes, str] = field(default_factory=dict)

@@ -32,9 +32,14 @@ def files(path: Path) -> tuple[Path, list[Path]]:
     return Path(root), sorted(Path(os.path.relpath(file, root)) for file in found)
 
 
-def _existing(path: Path, named: Sequence[str]) -> list[str]:
+def _existing(path: Path, named: Sequence[object]) -> list[str]:
     """Absolute paths, each of them once; '..' is taken out, links are not followed."""
-    found = [os.path.normpath(path.parent / name) for name in named]
+    bad = [name for name in named if not isinstance(name, str) or not name or "\0" in name]
+    if bad:
+        raise ImageError(
+            f"{path}: {len(bad):,} of {len(named):,} entries are no path, such as {bad[0]!r}"
+        )
+    found = [os.path.normpath(path.parent / str(name)) for name in named]
     twice = [name for name, count in Counter(found).items() if count > 1]
     if twice:
         raise ImageError(f"{path}: lists {some(twice)} more than once; keep one entry of each")
@@ -58,10 +63,10 @@ def _text(path: Path) -> str:
 def _lines(path: Path) -> list[str]:
     """Lines of a text; blank ones and those that start with # are left out."""
     lines = (line.strip() for line in _text(path).split("\n"))
-    return _checked(path, [line for line in lines if line and not line.startswith("#")])
+    return [line for line in lines if line and not line.startswith("#")]
 
 
-def _records(path: Path) -> list[str]:
+def _records(path: Path) -> list[object]:
     """LSDIR's train.json, [{"path": "HR/train/0001000/0000001.png"}, ...], or plain texts."""
     try:
         records = json.loads(_text(path))
@@ -69,10 +74,10 @@ def _records(path: Path) -> list[str]:
         raise ImageError(f"{path}: not valid JSON, line {error.lineno}: {error.msg}") from error
     if not isinstance(records, list):
         raise ImageError(f'{path}: holds no list; needed: [{{"path": ...}}, ...]')
-    return _checked(path, [one.get("path") if isinstance(one, dict) else one for one in records])
+    return [one.get("path") if isinstance(one, dict) else one for one in records]
 
 
-def _column(path: Path) -> list[str]:
+def _column(path: Path) -> list[object]:
     """The column `path`, or the only column of texts; no other column is read."""
     import pandas as pd
     import pyarrow as pa
@@ -87,7 +92,7 @@ def _column(path: Path) -> list[str]:
                 f"{', '.join(schema.names) or '(none)'}"
             )
         name = "path" if "path" in texts else texts[0]
-        return _checked(path, pd.read_parquet(path, columns=[name])[name].tolist())
+        return list(pd.read_parquet(path, columns=[name])[name])
     except pa.ArrowException as error:
         raise ImageError(f"{path}: is damaged or no parquet file ({error})") from error
 
@@ -100,18 +105,7 @@ def _is_text(kind: object) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
-def _checked(path: Path, named: Sequence[object]) -> list[str]:
-    """Entries that can be paths."""
-    good = [name for name in named if isinstance(name, str) and name and "\0" not in name]
-    if len(good) < len(named):
-        bad = [name for name in named if not isinstance(name, str) or not name or "\0" in name]
-        raise ImageError(
-            f"{path}: {len(bad):,} of {len(named):,} entries are no path, such as {bad[0]!r}"
-        )
-    return good
-
-
-_READERS: dict[str, Callable[[Path], list[str]]] = {
+_READERS: dict[str, Callable[[Path], Sequence[object]]] = {
     ".txt": _lines,
     ".json": _records,
     ".parquet": _column,

@@ -5,9 +5,9 @@ The bytes of a pair depend on the seed, its name, the preset and the HQ image; o
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import product, repeat
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def _centre(plan: Plan, row: Row, work: Path) -> Row:
     (height, width), side = images.read_size(row.lq), crop // plan.scale
     if min(height, width) < side:
         what = f"the crop of {crop} pixels of the HQ needs of the LQ"
-        raise ImageError(_too_small(row.lq, (height, width), side, what))
+        raise _too_small(row.lq, (height, width), side, what)
     top, left = (height - side) // 2, (width - side) // 2
     lq = f"{plan.folder}/{row.name}.png"
     if not (work / lq).exists():
@@ -156,15 +156,13 @@ def boxes(plan: Plan, row: Row, size: tuple[int, int]) -> list[tuple[str, Box]]:
     if plan.crop is None:
         height, width = (side // plan.scale * plan.scale for side in size)
         if not height or not width:
-            raise ImageError(_too_small(row.hq, size, plan.scale, "one pixel of the LQ"))
+            raise _too_small(row.hq, size, plan.scale, "one pixel of the LQ")
         return [(row.name, (0, 0, height, width))]
     if min(size) < plan.crop:
-        raise ImageError(_too_small(row.hq, size, plan.crop, "the crop"))
-    room = (size[0] - plan.crop, size[1] - plan.crop)
-    corners = _random_corners(plan, row, room) if plan.random else _grid_corners(plan.crop, size)
+        raise _too_small(row.hq, size, plan.crop, "the crop")
     return [
         (f"{row.name}_{index:02d}", (top, left, plan.crop, plan.crop))
-        for index, (top, left) in enumerate(corners)
+        for index, (top, left) in enumerate(_corners(plan, plan.crop, row.name, size))
     ]
 
 
@@ -185,21 +183,16 @@ def fingerprint(jobs: Sequence[Job]) -> str:
     return code.hexdigest()[:16]
 
 
-def _random_corners(plan: Plan, row: Row, room: tuple[int, int]) -> list[tuple[int, int]]:
-    rng = seeding.rng(plan.seed, "crop", row.name)
-    corners = rng.integers((0, 0), room, (plan.random, 2), endpoint=True)
-    return [(int(top), int(left)) for top, left in corners]
+def _corners(plan: Plan, crop: int, name: str, size: tuple[int, int]) -> Iterable[Sequence[int]]:
+    """(top, left) of random crops, or of a centred grid of crops that do not overlap."""
+    if plan.random:
+        rng, room = seeding.rng(plan.seed, "crop", name), [side - crop for side in size]
+        return rng.integers((0, 0), room, (plan.random, 2), endpoint=True).tolist()
+    return product(*(range(side % crop // 2, side - crop + 1, crop) for side in size))
 
 
-def _grid_corners(crop: int, size: tuple[int, int]) -> list[tuple[int, int]]:
-    tops, lefts = (
-        [side % crop // 2 + index * crop for index in range(side // crop)] for side in size
-    )
-    return [(top, left) for top in tops for left in lefts]
-
-
-def _too_small(path: str, size: tuple[int, int], side: int, what: str) -> str:
-    return (
+def _too_small(path: str, size: tuple[int, int], side: int, what: str) -> ImageError:
+    return ImageError(
         f"{path}: {size[0]} x {size[1]} pixels, smaller than {what} ({side} x {side}); take the "
         "image out of the set, lower the crop in configs/<profile>.yaml or, for the training set, "
         "set data.too_small: skip (`omgsr data` counts them beforehand)"

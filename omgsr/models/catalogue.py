@@ -80,18 +80,14 @@ def obtain(name: str) -> str:
     known = KNOWN[name]
     if not known.hub:
         return "set foundation.source: shipped, which needs no download"
+    included = " ".join(f'--include "{pattern}"' for pattern in FILES)
+    command = f"hf download {known.hub[0]} {included} --local-dir weights/{name}"
     places = [*(f"the same files are in {other}" for other in known.hub[1:]), known.elsewhere]
     return "; ".join(
         [
-            f"get it by `{command(name)}` and set foundation.path: weights/{name}",
+            f"get it by `{command}` and set foundation.path: weights/{name}",
             *filter(None, places),
             f"if it asks for access, accept its terms on its page and run `hf auth login` "
             f"(licence: {known.licence})",
         ]
     )
-
-
-def command(name: str) -> str:
-    """The shell command that puts the needed files of a known model into weights/<name>."""
-    included = " ".join(f'--include "{pattern}"' for pattern in FILES)
-    return f"hf download {KNOWN[name].hub[0]} {included} --local-dir weights/{name}"

@@ -23,8 +23,8 @@ from omgsr.models.pretraining import Course, CropPool, Losses
 from omgsr.models.settings import Foundation, FoundationTraining
 
 _CONFIGS = ("scheduler/scheduler_config.json", "vae/config.json", "unet/config.json")
-_NETWORKS = ("vae", "unet")
 _SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_encoder/model-*-of-*.safetensors"]
+_WANTED = [*catalogue.FILES, *_SHARDS]
 
 
 def ship(out: Path, settings: Foundation) -> None:
@@ -100,7 +100,7 @@ def link(out: Path, folder: Path, settings: Foundation, prompts: Path | None = N
     if not folder.is_dir():
         raise FileNotFoundError(f"foundation.path: {folder} is no folder; {obtain}")
     try:
-        _require_whole(folder)
+        _model_files(folder)
         catalogue.check(settings.backbone, folder)
         prompt.write(folder, settings.prompt, out, prompts)
     except FileNotFoundError as error:
@@ -116,9 +116,7 @@ def download(settings: Foundation) -> Path:
     try:
         return Path(
             snapshot_download(
-                str(settings.path),
-                revision=settings.revision,
-                allow_patterns=[*catalogue.FILES, *_SHARDS],
+                str(settings.path), revision=settings.revision, allow_patterns=_WANTED
             )
         )
     except Exception as error:  # of many kinds: no network, no such id or revision, no access
@@ -151,26 +149,23 @@ def write_card(out: Path, model: Path, settings: Foundation) -> None:
     files.write_json(out / "foundation.json", card)
 
 
-def _require_whole(folder: Path) -> None:
-    """Refuses a model folder that lacks a configuration or the weights of a network."""
-    for name in _CONFIGS:
-        if not (folder / name).is_file():
+def _model_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Configurations (latent scale, schedule) and weights; a FileNotFoundError names a missing."""
+    configs = [folder / name for name in _CONFIGS]
+    for path in configs:
+        if not path.is_file():
             raise FileNotFoundError(
-                f"{folder / name} is missing; a model folder holds configurations and safetensors "
-                "weights"
+                f"{path} is missing; a model folder holds configurations and safetensors weights"
             )
-    for network in _NETWORKS:
-        weight_files.find(folder / network, "diffusion_pytorch_model")
+    networks = folder / "vae", folder / "unet"
+    return configs, [p for n in networks for p in weight_files.find(n, "diffusion_pytorch_model")]
 
 
 def _sha256(out: Path, model: Path, origin: int) -> str:
-    """One hash over configurations (latent scale, schedule), prompt and weights, in this order."""
-    _require_whole(model)
-    names = [*(model / name for name in _CONFIGS), out / prompt.EMBEDDING]
-    for network in _NETWORKS:
-        names += weight_files.find(model / network, "diffusion_pytorch_model")
+    """One hash over configurations, prompt and weights, in this order."""
+    configs, weights = _model_files(model)
     digest = hashlib.sha256()
-    for path in names:
+    for path in [*configs, out / prompt.EMBEDDING, *weights]:
         digest.update(bytes.fromhex(sha256(path)))
     if origin:  # the same t is then another step: no run may be restored with the other origin
         digest.update(f"timestep_origin {origin}".encode())
