@@ -4,7 +4,6 @@ A class with `@section` is a part of a configuration or of a card: no key but it
 `Field`, contradictions between its fields as a ValueError of `__post_init__`.
 """
 
-import difflib
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -15,8 +14,8 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from omgsr.core import refusals
-from omgsr.core.refusals import Fault
+from omgsr.core import wording
+from omgsr.core.wording import Fault
 
 T = TypeVar("T")
 Count = Annotated[int, Field(ge=1)]
@@ -25,7 +24,6 @@ Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
-_LISTED = 40  # longer lists of allowed names are cut to the nearest ones
 
 
 class ConfigError(ValueError):
@@ -53,7 +51,7 @@ def one_of(kind: str, names: Callable[[], Collection[str]]) -> AfterValidator:
 
     def check(value: str) -> str:
         if value not in (allowed := names()):
-            raise ValueError(unknown(f"unknown {kind}", value, allowed))
+            raise ValueError(wording.unknown(f"unknown {kind}", value, allowed))
         return value
 
     return AfterValidator(check)
@@ -71,17 +69,6 @@ def one_or_more(values: tuple[T, ...]) -> tuple[T, ...]:
     if not values or len(set(values)) < len(values):
         raise ValueError(f"got {list(values)}, allowed: at least one, each of them once")
     return values
-
-
-def unknown(what: str, got: object, allowed: Collection[str]) -> str:
-    """`what` 'got'; did you mean 'x'? Allowed: x, y."""
-    near = difflib.get_close_matches(str(got), allowed, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    names = sorted(allowed)
-    if len(names) > _LISTED:
-        names = difflib.get_close_matches(str(got), names, n=_LISTED // 2, cutoff=0.3)
-        hint += f" {len(allowed)} names, the nearest of which are listed."
-    return f"{what} {got!r}{hint} Allowed: {', '.join(names) or '(none)'}"
 
 
 def read(cls: Any, value: object) -> tuple[Any, list[Fault]]:
@@ -127,7 +114,7 @@ def read_yaml(path: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def line_of(path: Path, keys: tuple[str | int, ...]) -> int | None:
+def line_of(path: Path, keys: wording.Keys) -> int | None:
     """The line of a YAML file that `keys` lead to, or of the deepest of them that is there."""
     node, line = YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8")), None
     for key in keys:
@@ -142,14 +129,14 @@ def line_of(path: Path, keys: tuple[str | int, ...]) -> int | None:
 
 def _faults(cls: Any, error: pydantic.ValidationError) -> list[Fault]:
     schema = TypeAdapter(cls).json_schema()
-    return [refusals.fault(one, schema, unknown) for one in error.errors()]
+    return [wording.fault(one, schema) for one in error.errors()]
 
 
 def _lines(where: str, faults: list[Fault]) -> str:
-    return "\n".join(refusals.line(where, fault) for fault in faults)
+    return "\n".join(wording.line(where, fault) for fault in faults)
 
 
-def _beyond_json(value: object, path: refusals.Path) -> list[Fault]:
+def _beyond_json(value: object, path: wording.Keys) -> list[Fault]:
     """What YAML has and JSON has not: keys that are no text, dates and other kinds of values."""
     found: list[Fault] = []
     if isinstance(value, Mapping):
