@@ -18,7 +18,7 @@ from omgsr.core.image_files import ImageError
 from omgsr.core.parallel import ordered_map, threaded_map
 from omgsr.data import image_set_checks, image_sets, photographs
 from omgsr.data.image_set_checks import Size
-from omgsr.data.settings import Benchmark, Data, Folder, Images
+from omgsr.data.settings import Benchmark, Data, Images
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +133,15 @@ def _part(
     if given and len(counts) == len(given):
         part.expected = len(part.files) + sum(counts)
     for folder in given:
-        _list(part, folder, root)
+        try:
+            found = image_sets.find(folder, root)
+            shared = sorted(found.keys() & part.files.keys())
+            if shared:
+                names = f"{len(shared):,} names are taken, as {shared[0]}"
+                part.problems.append(f"{folder.path}: {names}")
+            part.files |= found
+            part.sides |= dict.fromkeys(found, folder.side) if folder.side else {}
+            image_set_checks.require_expected(folder, found.values())
+        except ImageError as error:
+            part.problems.append(str(error))
     return part
-
-
-def _list(part: Part, folder: Folder, root: Path) -> None:
-    try:
-        found = image_sets.find(folder, root)
-        shared = sorted(found.keys() & part.files.keys())
-        if shared:
-            part.problems.append(f"{folder.path}: {len(shared):,} names are taken, as {shared[0]}")
-        part.files |= found
-        part.sides |= dict.fromkeys(found, folder.side) if folder.side else {}
-        image_set_checks.require_expected(folder, found.values())
-    except ImageError as error:
-        part.problems.append(str(error))

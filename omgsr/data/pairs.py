@@ -38,9 +38,7 @@ class Plan:
     preset: Preset | None
     """Degradation; null where LQ images exist, which are then cropped."""
     scale: int
-    """HQ side over LQ side."""
     seed: int
-    """Root seed."""
     crop: int | None
     """Side of the crops, pixels of the HQ; null takes the whole image, cut to `scale`."""
     random: int = 0

@@ -55,7 +55,6 @@ class Foundation:
     """Number of the schedule's first timestep: 1 as in the paper (alpha_bar_t is the product up to
     beta_t, Sec. 3.1), 0 as in diffusers and the official code."""
     features: Features
-    """The feature network."""
     training: FoundationTraining | None
     """Needed by `source: train`."""
     obtain: str = ""
