@@ -3,7 +3,6 @@
 The bytes of a pair depend on the seed, its name, the preset and the HQ image; on nothing else.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,15 +10,11 @@ from itertools import product, repeat
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import PIL
-import torch
-
-from omgsr.core import basicsr_shim, images, seeding
+from omgsr.core import images, seeding
+from omgsr.core.fingerprint import work_name
 from omgsr.core.image_files import ImageError
 from omgsr.core.parallel import ordered_map
-from omgsr.data import degradation, kernels, manifest, noise, presets
+from omgsr.data import manifest
 from omgsr.data.degradation import degrade
 from omgsr.data.manifest import Row
 from omgsr.data.presets import Preset
@@ -169,16 +164,14 @@ def fingerprint(jobs: Sequence[Job]) -> str:
 
     An HQ image counts by its size and time of change, as reading a data set twice takes hours.
     """
-    code = hashlib.sha256()
-    for module in (basicsr_shim, degradation, images, kernels, manifest, noise, presets, seeding):
-        code.update(Path(str(module.__file__)).read_bytes())
-    code.update(Path(__file__).read_bytes())
-    for package in (cv2, np, PIL, torch):
-        code.update(f"{package.__name__} {package.__version__}".encode())
-    for plan, row in jobs:
-        stats = [os.stat(path) for path in (row.hq, row.lq) if path and os.path.exists(path)]
-        code.update(f"{plan}{row}{[(s.st_size, s.st_mtime_ns) for s in stats]}".encode())
-    return code.hexdigest()[:16]
+
+    def inputs() -> Iterator[str]:
+        for plan, row in jobs:
+            stats = [os.stat(path) for path in (row.hq, row.lq) if path and os.path.exists(path)]
+            yield f"{plan}{row}{[(s.st_size, s.st_mtime_ns) for s in stats]}"
+
+    packages = ("opencv-python-headless", "numpy", "pillow", "torch")
+    return work_name(("core", "data"), packages, inputs())
 
 
 def _corners(plan: Plan, crop: int, name: str, size: tuple[int, int]) -> Iterable[Sequence[int]]:
