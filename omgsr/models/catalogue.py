@@ -4,9 +4,8 @@ Prediction type, noise schedule and latent scale are always read from the checkp
 in catalogue.json only tells whether the checkpoint is the one that was asked for.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omgsr.core import files
 
@@ -16,24 +15,9 @@ FILES = (
     "*/*.json", "*/*.txt", "*/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
 )  # fmt: skip
 """What of a hub repository is needed: no pickles, no half-precision and no non-EMA copies."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """A model and how to recognise it."""
-
-    hub: Sequence[str]
-    """Hub ids, the first of them in the command."""
-    licence: str
-    """Terms of the weights."""
-    expects: Mapping[str, object]
-    """Values of `settings` that tell this model from the others."""
-    elsewhere: str = ""
-    """Further places, and what happened to the first."""
-
-
-_TABLE = files.read_json(Path(__file__).with_suffix(".json"))
-KNOWN: dict[str, Known] = {name: Known(**about) for name, about in _TABLE.items()}
+KNOWN: dict[str, dict[str, Any]] = files.read_json(Path(__file__).with_suffix(".json"))
+"""Name => `hub`: its ids, the first of them in the command; `licence`: terms of the weights;
+`expects`: values of `settings` that tell it from the others; `elsewhere`: further places."""
 
 
 def settings(folder: Path) -> dict[str, object]:
@@ -58,10 +42,10 @@ def check(name: str, folder: Path) -> None:
     """
     if name == ANY:
         return
-    found, wanted = settings(folder), KNOWN[name].expects
+    found, wanted = settings(folder), KNOWN[name]["expects"]
     wrong = [f"{k} is {found[k]}, not {v}" for k, v in wanted.items() if found[k] != v]
     if wrong:
-        fits = [n for n, known in KNOWN.items() if known.expects.items() <= found.items()]
+        fits = [n for n, known in KNOWN.items() if known["expects"].items() <= found.items()]
         looks = f"this looks like {fits[0]}" if fits else "this is none of the known models"
         raise ValueError(
             f"foundation.backbone: {name} is asked for, but {looks} ({'; '.join(wrong)}): "
@@ -77,17 +61,19 @@ def obtain(name: str) -> str:
             "`sd` is any Stable Diffusion model in diffusers layout: download its folders vae, "
             "unet, scheduler, tokenizer and text_encoder (safetensors) and set foundation.path"
         )
-    known = KNOWN[name]
-    if not known.hub:
+    hub, licence = KNOWN[name]["hub"], KNOWN[name]["licence"]
+    if not hub:
         return "set foundation.source: shipped, which needs no download"
     included = " ".join(f'--include "{pattern}"' for pattern in FILES)
-    command = f"hf download {known.hub[0]} {included} --local-dir weights/{name}"
-    places = [*(f"the same files are in {other}" for other in known.hub[1:]), known.elsewhere]
+    command = f"hf download {hub[0]} {included} --local-dir weights/{name}"
+    places = [f"the same files are in {other}" for other in hub[1:]]
+    if "elsewhere" in KNOWN[name]:
+        places.append(KNOWN[name]["elsewhere"])
     return "; ".join(
         [
             f"get it by `{command}` and set foundation.path: weights/{name}",
-            *filter(None, places),
+            *places,
             f"if it asks for access, accept its terms on its page and run `hf auth login` "
-            f"(licence: {known.licence})",
+            f"(licence: {licence})",
         ]
     )
