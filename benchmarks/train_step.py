@@ -36,11 +36,7 @@ from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
 from omgsr.method.settings import Precision
 from omgsr.models import features
-from omgsr.models.backbones.stable_diffusion import (
-    DENOISER_TARGETS,
-    ENCODER_TARGETS,
-    StableDiffusion,
-)
+from omgsr.models.backbones.stable_diffusion import StableDiffusion
 from omgsr.models.features import Features
 from omgsr.models.schedule import NoiseSchedule
 from omgsr.training import memory
@@ -176,8 +172,6 @@ def build(sizes: Sizes) -> Generator:
         prompt=torch.randn(1, 77, sizes.unet["cross_attention_dim"]),
         shift=0.0,
         scale=sizes.vae["scaling_factor"],
-        encoder_targets=ENCODER_TARGETS,
-        denoiser_targets=DENOISER_TARGETS,
     )
     generator = Generator(backbone, T)
     generator.add_adapters(sizes.encoder_rank, sizes.unet_rank, seed=0)

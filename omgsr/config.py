@@ -10,9 +10,9 @@ from typing import Any, get_type_hints
 
 from omgsr import cross_checks
 from omgsr.baselines.settings import Method
-from omgsr.core import refusals
-from omgsr.core.settings import ConfigError, Whole, read, section, unknown
-from omgsr.core.yaml_files import line_of, read_yaml
+from omgsr.core import wording
+from omgsr.core.settings import ConfigError, Whole, line_of, read, read_yaml, section
+from omgsr.core.wording import unknown
 from omgsr.data.presets import Preset
 from omgsr.data.settings import Benchmark, Data, Images
 from omgsr.evaluation.settings import Score
@@ -142,12 +142,12 @@ def _profile(root: Path, profile: object) -> str:
 
 def _sections(
     params: dict[str, Any], scale: dict[str, Any], name: str
-) -> tuple[dict[str, Any], list[tuple[str, refusals.Path, str]]]:
+) -> tuple[dict[str, Any], list[tuple[str, wording.Keys, str]]]:
     """Every section that is right by itself, and what is wrong: (file, key path, text)."""
     kinds = get_type_hints(Config, include_extras=True)
     own = {HOME: set(PARAMS), name: kinds.keys() - set(PARAMS)}
     made: dict[str, Any] = {}
-    faults: list[tuple[str, refusals.Path, str]] = []
+    faults: list[tuple[str, wording.Keys, str]] = []
     for file, values in ((HOME, params), (name, scale)):
         for key, value in values.items():
             if key not in kinds:
@@ -166,7 +166,7 @@ def _sections(
     return {key: value for key, value in made.items() if value is not None}, faults
 
 
-def _line(root: Path, file: str, path: refusals.Path, text: str) -> str:
+def _line(root: Path, file: str, path: wording.Keys, text: str) -> str:
     """A fault as a user reads it: 'file, line 3: a.b: what is wrong'."""
     line = line_of(root / file, path)
-    return refusals.line(file if line is None else f"{file}, line {line}", (path, text))
+    return wording.line(file if line is None else f"{file}, line {line}", (path, text))

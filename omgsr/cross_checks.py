@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omgsr.baselines.known import KNOWN, needs
-from omgsr.core.refusals import Fault
-from omgsr.core.settings import unknown
+from omgsr.core.wording import Fault, unknown
 from omgsr.data.settings import Images
 
 _SD21 = ("sd21-base", "sd")  # `sd` is any model, of which only its user knows which

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from omgsr import config
 from omgsr.core import workdir
+from omgsr.core.image_files import ImageError
 from omgsr.data import manifest, pairs
 
 SOURCE, OUT = Path("data/source"), Path("data/pairs")
@@ -39,7 +40,7 @@ def main() -> None:
         if skipped:
             print(f"train: images smaller than the crop, skipped: {skipped:,}")
         if not made["train"]:
-            raise pairs.PairError("every image of data.train is smaller than data.crop; lower it")
+            raise ImageError("every image of data.train is smaller than data.crop; lower it")
         for name, rows in made.items():
             manifest.write(work / OUT / f"{name}.csv", rows)
         workdir.publish(work / OUT, OUT)

@@ -12,7 +12,7 @@ from typing import Any
 
 from omgsr.config import Config, load
 from omgsr.core.files import read_json
-from omgsr.core.yaml_files import read_yaml
+from omgsr.core.settings import read_yaml
 from stages.tracking import evidence, labels, recording, registry, store, ui
 from stages.tracking.labels import digest
 from stages.tracking.recording import Result

@@ -69,7 +69,7 @@ def model(config: Config, root: Path) -> Iterator[Finding]:
     if plan.source in ("shipped", "train"):
         yield Finding(part="model", what=plan.backbone, status="ok", text="comes with omgsr")
         return
-    licence = catalogue.KNOWN[plan.backbone].licence if plan.backbone in catalogue.KNOWN else "?"
+    licence = catalogue.KNOWN[plan.backbone]["licence"] if plan.backbone in catalogue.KNOWN else "?"
     obtain = plan.obtain or catalogue.obtain(plan.backbone)
     if plan.source == "hub":
         text = f"hub id {plan.path} at {plan.revision}, downloaded when needed ({licence})"

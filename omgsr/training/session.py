@@ -1,6 +1,5 @@
 """A training run on disk: what it depends on, where it continues, what it leaves behind."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from omgsr.core import files
-from omgsr.core.fingerprint import code
+from omgsr.core.fingerprint import sha256, work_name
 from omgsr.data.manifest import Row
 from omgsr.evaluation import metrics
 from omgsr.method.generator import Generator
@@ -28,14 +26,10 @@ def fingerprint(values: Mapping[str, Any], rows: Sequence[Row]) -> str:
     LQ images count by content, HQ images by path and size, since hashing a large data set at
     every start would take hours.
     """
-    digest = hashlib.sha256(repr(sorted(values.items())).encode())
-    digest.update(torch.__version__.encode())
-    for path in code("core", "data", "evaluation", "models", "method", "training"):
-        digest.update(path.read_bytes())
-    for row in rows:
-        digest.update(f"{row}{os.path.getsize(row.hq)}".encode())
-        digest.update(Path(row.lq).read_bytes())
-    return digest.hexdigest()[:16]
+    inputs = [repr(sorted(values.items()))]
+    inputs += [f"{row}{os.path.getsize(row.hq)}{sha256(row.lq)}" for row in rows]
+    rooms = ("core", "data", "evaluation", "models", "method", "training")
+    return work_name(rooms, ("torch",), inputs)
 
 
 @dataclass(kw_only=True)

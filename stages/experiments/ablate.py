@@ -21,7 +21,7 @@ import pandas as pd
 
 from omgsr import config
 from omgsr.core import files
-from omgsr.core.settings import unknown
+from omgsr.core.wording import unknown
 from omgsr.evaluation import metrics
 from omgsr.evaluation.composite import AVERAGE, composite
 from omgsr.reporting import ablation, paper_numbers, plot_style, tables

@@ -9,7 +9,6 @@ from pathlib import Path
 from omgsr.core import images
 from omgsr.core.image_files import ImageError
 from omgsr.data import image_lists
-from omgsr.data.image_lists import ListError
 
 _LISTS = (".txt", ".json", ".parquet")
 
@@ -57,7 +56,7 @@ def _usable(given: str | Path, output: Path, failed: list[str]) -> list[tuple[Pa
     locked: list[Path] = []
     try:
         found = _expand(given, output, locked)
-    except (InputError, ImageError, ListError) as error:
+    except (InputError, ImageError) as error:
         found = []
         failed += [] if locked else [str(error)]
     failed += [f"{folder}: cannot be read: Permission denied" for folder in locked]
