@@ -30,6 +30,8 @@ class Objective:
     features: Features
     discriminator: Discriminator
     settings: ObjectiveSettings
+    weights: Mapping[str, float]
+    """Weight of every generator term (Eq. 13); `gan` also weighs Eq. 15."""
     perceptual: Mapping[str, losses.Perceptual] = field(default_factory=dict)
     """The networks of the losses `lpips` and `ssim`."""
 
@@ -43,7 +45,7 @@ class Objective:
         Gives every unweighted term, `generator` for their weighted sum, and if `measure`
         grad/<term>: the norm of the weighted term's gradient in the adapters.
         """
-        weights = self.settings.losses
+        weights = self.weights
         with self.arithmetic():
             outputs, fake, real = self._forward(batch, rngs)
             terms = losses.generator_terms(outputs, weights)
@@ -73,7 +75,7 @@ class Objective:
         z_hq, z_t = self.generator.targets(x_hq, rngs)
         z_lq, z_sr = self.generator.latents(batch.x_lq, rngs)
         x_sr, distilled = self.generator.decode(z_sr), None
-        if s.losses.get("vsd", 0) > 0:
+        if self.weights.get("vsd", 0) > 0:
             distilled = distillation.direction(self.generator, z_sr, rngs)
         if s.clamp:
             x_sr = x_sr.clamp(-1, 1)
@@ -94,7 +96,7 @@ class Objective:
         self, x: Tensor, rngs: list[torch.Generator]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Plain features for the heads and pooled ones for Dv3CD, each if a loss needs it."""
-        weights = self.settings.losses
+        weights = self.weights
         plain, pooled = weights.get("gan", 0) > 0, weights.get("dv3cd", 0) > 0
         if plain and self.settings.diffaugment:
             chain = self.features.plain_and_pooled(x, pooled=True, plain=False)[1] if pooled else []
@@ -118,7 +120,7 @@ class Objective:
         adapters, norms = self.generator.adapter_parameters(), {}
         for name, value in terms.items():
             gradients = torch.autograd.grad(
-                self.settings.losses[name] * value, adapters, retain_graph=True, allow_unused=True
+                self.weights[name] * value, adapters, retain_graph=True, allow_unused=True
             )
             norms[f"grad/{name}"] = nn.utils.get_total_norm([g for g in gradients if g is not None])
         return norms

@@ -1,11 +1,8 @@
-"""AdamW of both networks, with 32-bit or 8-bit moments, and the average of the adapters."""
+"""AdamW of every part, with 32-bit or 8-bit moments."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers.training_utils import EMAModel
 from torch import nn
 
 from omgsr.training.settings import Optimiser
@@ -32,40 +29,3 @@ def build(
     optim: Any = bnb.optim
     made: torch.optim.Optimizer = optim.AdamW8bit(parameters, **options)
     return made
-
-
-class Average:
-    """Exponential moving average of parameters, kept beside them (diffusers' EMAModel).
-
-    The decay rises as (1 + step) / (10 + step) up to `decay`, so that the fresh weights of the
-    first steps do not stay in it.
-    """
-
-    def __init__(self, parameters: list[nn.Parameter], decay: float) -> None:
-        """`decay` in (0, 1)."""
-        self._parameters = parameters
-        self._model = EMAModel(parameters, decay=decay)
-
-    def update(self) -> None:
-        """Follows one optimiser step."""
-        self._model.step(self._parameters)
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Inside, the parameters are their average."""
-        self._model.store(self._parameters)
-        self._model.copy_to(self._parameters)
-        try:
-            yield
-        finally:
-            self._model.restore(self._parameters)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `update` changes."""
-        return self._model.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where `state_dict` was taken."""
-        device = self._parameters[0].device
-        self._model.load_state_dict(state)
-        self._model.to(device)

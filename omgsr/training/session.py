@@ -15,11 +15,15 @@ from omgsr.core.fingerprint import code
 from omgsr.data.manifest import Row
 from omgsr.evaluation import metrics
 from omgsr.method.generator import Generator
-from omgsr.training import checkpoint
 from omgsr.training.trainer import NonFiniteLoss, Trainer
 
 Terms = dict[str, float]
 Validate = Callable[[Generator], Mapping[str, float]]
+CHECKPOINT = "checkpoint.pt"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read."""
 
 
 def fingerprint(values: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -36,6 +40,20 @@ def fingerprint(values: Mapping[str, Any], rows: Sequence[Row]) -> str:
         digest.update(f"{row}{os.path.getsize(row.hq)}".encode())
         digest.update(Path(row.lq).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def load(work: Path) -> dict[str, Any] | None:
+    """The last checkpoint, or None; tensors and plain values only, never code."""
+    path = work / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path} cannot be read ({reason}); remove it to train from the start"
+        ) from error
 
 
 @dataclass(kw_only=True)
@@ -63,7 +81,7 @@ class Session:
     """Step, value and adapters of the best validation so far."""
 
     def __post_init__(self) -> None:
-        state = checkpoint.load(self.work)
+        state = load(self.work)
         if state is not None:
             self.trainer.load_state_dict(state["trainer"])
             self.history, self.best = state["history"], state["best"]
@@ -82,11 +100,14 @@ class Session:
                 self.history.append(seen)
             yield seen
             if step % self.checkpoint_every == 0 and step < last and self.trainer.processes.main:
-                checkpoint.save(self.work, self._state())
+                self._save()
 
-    def _state(self) -> dict[str, Any]:
+    def _save(self) -> None:
+        """Writes the checkpoint whole or not at all; the one before it is replaced."""
         trainer = self.trainer.state_dict()
-        return {"trainer": trainer, "history": self.history, "best": self.best}
+        with files.atomic(self.work / CHECKPOINT) as temporary:
+            state = {"trainer": trainer, "history": self.history, "best": self.best}
+            torch.save(state, temporary)
 
     def _guarded(self, steps: Iterator[Terms]) -> Iterator[Terms]:
         """Saves the names of a batch whose loss is not finite, in non_finite-<process>.json."""

@@ -6,11 +6,12 @@ want it.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from omgsr.core import seeding
@@ -79,12 +80,14 @@ class Trainer:
             optimisers.build(s.optimiser, parameters, s.lr, s.weight_decay)
             for parameters in self._parts.values()
         ]
-        self._average = optimisers.Average(self._adapters, s.ema) if s.ema else None
+        # Its decay rises as (1 + step) / (10 + step) up to `ema`: fresh weights do not stay in it.
+        self._average = EMAModel(self._adapters, decay=s.ema) if s.ema else None
         self._objective = Objective(
             generator=self.generator,
             features=self.features,
             discriminator=self.discriminator,
             settings=s,
+            weights=s.losses,
             perceptual=self.perceptual,
         )
 
@@ -106,7 +109,7 @@ class Trainer:
             optimiser.param_groups[0]["lr"] = self.settings.lr_at(self.step)
             optimiser.step()
         if self._average:
-            self._average.update()
+            self._average.step(self._adapters)
         self.step += 1
         return terms | norms if measure else terms
 
@@ -158,9 +161,15 @@ class Trainer:
 
         The generator computes in the precision of the training.
         """
-        average = self._average.in_place() if self._average else nullcontext()
-        with average, self._objective.arithmetic():
-            yield self.generator
+        if self._average:
+            self._average.store(self._adapters)
+            self._average.copy_to(self._adapters)
+        try:
+            with self._objective.arithmetic():
+                yield self.generator
+        finally:
+            if self._average:
+                self._average.restore(self._adapters)
 
     def adapters(self) -> list[Tensor]:
         """A copy of the adapters' weights on the CPU."""
@@ -190,6 +199,7 @@ class Trainer:
             optimiser.load_state_dict(value)
         if self._average:
             self._average.load_state_dict(state["average"])
+            self._average.to(self.device)
         self.step = state["step"]
 
 

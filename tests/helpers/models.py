@@ -135,7 +135,11 @@ def settings(**changes: Any) -> Settings:
     values: dict[str, Any] = {
         "losses": WEIGHTS, "steps": 4, "batch": 2, "accumulate": 1, "lr": 1e-3,
         "lr_schedule": "constant", "weight_decay": 1e-4, "clip_grad": None, "real_label": 0.8,
-        "seed": 0,
+        "seed": 0, "optimiser": "adamw", "ema": None, "precision": "fp32",
+        "gradient_checkpointing": False, "encoder_rank": 2, "unet_rank": 3, "latent": "mode",
+        "clamp": False, "diffaugment": False, "spectral_norm": False, "head_gradient": "own",
+        "crop": None, "validation": None, "final": "last", "checkpoint_every": 1, "log_every": 1,
+        "gradient_norms_every": None, "preview_every": 1, "num_workers": 0,
     }  # fmt: skip
     return Settings(**(values | changes))
 

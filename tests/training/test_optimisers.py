@@ -48,19 +48,22 @@ def test_without_bitsandbytes_the_setting_is_named(monkeypatch: pytest.MonkeyPat
         optimisers.build("adamw8bit", [nn.Parameter(torch.zeros(2))], 0.1, 0.0)
 
 
-def test_the_average_by_hand() -> None:
-    weight = nn.Parameter(torch.tensor([0.0]))
-    average = optimisers.Average([weight], decay=0.5)
-    expected = 0.0
-    for step, value in enumerate((1.0, 3.0, 2.0, 5.0)):
-        with torch.no_grad():
-            weight.fill_(value)
-        average.update()
-        decay = min(0.5, (1 + step) / (10 + step)) if step else 0.0
-        expected = decay * expected + (1 - decay) * value
-    with average.in_place():
-        assert float(weight.detach()) == pytest.approx(expected)
-    assert float(weight.detach()) == 5.0
+def test_the_average_by_hand(tiny: Path) -> None:
+    """Over real steps, whose third decay, 0.25, is limited to 0.2, and after a resume."""
+    cut, again = (models.trainer(tiny, ema=0.2, lr=1e-2) for _ in range(2))
+    expected = torch.zeros(())
+    for step in range(4):
+        trainer = again if step == 3 else cut
+        if step == 3:
+            again.load_state_dict(cut.state_dict())
+        trainer.update([models.batch(step)])
+        decay = min(0.2, (1 + step) / (10 + step)) if step else 0.0
+        values = torch.cat([value.flatten() for value in trainer.adapters()])
+        expected = decay * expected + (1 - decay) * values
+    with again.result():
+        averaged = torch.cat([value.flatten() for value in again.adapters()])
+    torch.testing.assert_close(averaged, expected, rtol=1e-5, atol=1e-7)
+    assert (averaged - values).abs().max() > 1e-3
 
 
 def test_the_average_is_what_a_training_gives(tiny: Path) -> None:

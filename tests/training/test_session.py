@@ -13,9 +13,8 @@ from omgsr.core import files
 from omgsr.data.datasets import Pairs
 from omgsr.data.manifest import Row
 from omgsr.method import lora
-from omgsr.training import checkpoint
-from omgsr.training.checkpoint import CheckpointError
-from omgsr.training.session import Session, fingerprint
+from omgsr.training import session as checkpoint
+from omgsr.training.session import CheckpointError, Session, fingerprint
 from omgsr.training.trainer import NonFiniteLoss, fit
 from tests.helpers import models
 
