@@ -7,21 +7,19 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from omgsr.baselines import resampling, rrdbnet
+from omgsr.inference import scaling
+from omgsr.inference.chain import WHOLE
 from omgsr.inference.method import Size
+from omgsr.inference.restore import ON_DEVICE
 from omgsr.inference.tiles_within_memory import MemoryTiles
 from omgsr.inference.tiling import Tiling, tiled
 
 MAPS = 4
 """Feature maps of the result's size that the network holds at once: 3.5, measured on a CPU."""
-WHOLE = 4
-"""Tiles whose area a result may have and not be tiled."""
-ON_DEVICE = 4096 * 4096
-"""Pixels of the largest tiled result that is put together on a GPU."""
 BUFFERS = 24
 """Bytes that a result takes on the CPU for each of its pixels, beside the network."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -71,24 +69,15 @@ class RealESRGAN:
 
         Large ones are tiled. Raises MemoryError where even small tiles are too large.
         """
-        x = torch.from_numpy(np.stack([resampling.unit(image) for image in batch]))
-        x = x.permute(0, 3, 1, 2).to(self.device, self.dtype)
-        restored = self._enlarge(x).clamp_(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-        return [
-            image if image.shape[:2] == size else resampling.resize(image, size, "lanczos")
-            for image in restored
-        ]
-
-    def _enlarge(self, x: Tensor) -> Tensor:
-        """(B, 3, h, w) => fp32 (B, 3, scale h, scale w), padded to what the network takes."""
-        height, width = x.shape[2:]
-        down, right = -height % self._step, -width % self._step
-        mode = "reflect" if down < height and right < width else "replicate"
-        padded = F.pad(x, (0, right, 0, down), mode=mode)
-        tall, wide = padded.shape[2:]
+        padded = np.stack([scaling.pad(resampling.unit(image), self._step) for image in batch])
+        x = torch.from_numpy(padded).permute(0, 3, 1, 2).to(self.device, self.dtype)
+        tall, wide = x.shape[2:]
         buffers = BUFFERS * tall * wide * self.scale**2 * len(x)
-        done = self._tiles.run(self._run, padded.split(1), (tall, wide), buffers)
-        return _joined(done)[..., : height * self.scale, : width * self.scale]
+        done = self._tiles.run(self._run, x.split(1), (tall, wide), buffers)
+        height, width = (side * self.scale for side in batch[0].shape[:2])
+        whole = _joined(done)[..., :height, :width].clamp_(0, 1)
+        restored = whole.permute(0, 2, 3, 1).cpu().numpy()
+        return [scaling.resize(image, size, "lanczos").clip(0, 1) for image in restored]
 
     def _run(self, images: Sequence[Tensor], tiling: Tiling) -> list[Tensor]:
         height, width = images[0].shape[2:]

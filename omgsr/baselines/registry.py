@@ -35,7 +35,8 @@ def load(
         raise ValueError(f"method {name!r} is unknown; allowed: {', '.join(NAMES)}")
     known = KNOWN[name]
     for option in sorted(options.keys() - set(known.options)):
-        raise ValueError(f"{name} takes no option {option}; allowed: {_listed(known.options)}")
+        allowed = ", ".join(known.options) or "none"
+        raise ValueError(f"{name} takes no option {option}; allowed: {allowed}")
     if known.path and path is None:
         raise ValueError(needs(name))
     if path is not None and not known.path:
@@ -63,7 +64,3 @@ def _build(name: str, path: Any, foundation: Any, device: Any, options: dict[str
     from omgsr.baselines import one_step
 
     return one_step.load(name, path, foundation, device=device, **options)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names) or "none"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -37,21 +37,12 @@ def network() -> Callable[..., nn.Module]:
         make_layer=lambda block, count, **kw: nn.Sequential(*(block(**kw) for _ in range(count))),
         pixel_unshuffle=lambda x, scale: pixel_unshuffle(x, scale),
     )
-    vars(registry).update(ARCH_REGISTRY=_Registry)
+    vars(registry).update(ARCH_REGISTRY=SimpleNamespace(register=lambda: lambda made: made))
     beside = f"{basicsr_shim.__name__}.archs.arch_util"
     with patch.dict(sys.modules, {"basicsr.utils.registry": registry, beside: util}):
         loaded: Any = basicsr_shim.module("archs.rrdbnet_arch")
     found: Callable[..., nn.Module] = loaded.RRDBNet
     return found
-
-
-class _Registry:
-    """Lets classes pass that ask to be registered."""
-
-    @staticmethod
-    def register() -> Callable[[Any], Any]:
-        """The decorator."""
-        return lambda registered: registered
 
 
 def read(path: Path) -> dict[str, Tensor]:
