@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from omgsr.baselines import resampling, rrdbnet
 from omgsr.inference import scaling
 from omgsr.inference.chain import WHOLE
+from omgsr.inference.memory_budget import MemoryTiles
 from omgsr.inference.method import Size
 from omgsr.inference.restore import ON_DEVICE
-from omgsr.inference.tiles_within_memory import MemoryTiles
 from omgsr.inference.tiling import Tiling, tiled
 
 MAPS = 4

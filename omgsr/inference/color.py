@@ -58,17 +58,17 @@ def adain(x_sr: Tensor, x_lq: Tensor) -> Tensor:
     return (x_sr - mean_sr) / std_sr.clamp_min(1e-5) * std_lq + mean_lq
 
 
-def wavelet(x_sr: Tensor, x_lq: Tensor, levels: int = LEVELS) -> Tensor:
-    """Details of x_sr on the low frequencies of x_lq: `levels` dilated binomial filters.
+def wavelet(x_sr: Tensor, x_lq: Tensor) -> Tensor:
+    """Details of x_sr on the low frequencies of x_lq: LEVELS dilated binomial filters.
 
     On small images fewer levels are used, at least one: the filter must fit into the image.
     """
-    levels = _fitting(x_sr, levels)
+    levels = _fitting(x_sr)
     return x_sr - _low(x_sr, levels) + _low(x_lq, levels)
 
 
-def _fitting(x: Tensor, levels: int) -> int:
-    return min(levels, max(min(x.shape[-2:]).bit_length() - 2, 1))
+def _fitting(x: Tensor) -> int:
+    return min(LEVELS, max(min(x.shape[-2:]).bit_length() - 2, 1))
 
 
 def _low(x: Tensor, levels: int) -> Tensor:
@@ -113,7 +113,7 @@ def _wavelet_bands(
     x_sr: Tensor, lq: Rows, ranges: list[tuple[int, int]]
 ) -> Iterator[tuple[int, Tensor]]:
     """Every band with as many rows around it as the filters reach."""
-    levels, height = _fitting(x_sr, LEVELS), x_sr.shape[2]
+    levels, height = _fitting(x_sr), x_sr.shape[2]
     reach = 2**levels - 1
     for a, b in ranges:
         first, end = max(a - reach, 0), min(b + reach, height)

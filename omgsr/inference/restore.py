@@ -14,9 +14,9 @@ from omgsr.core import seeding
 from omgsr.inference import color, memory_budget, scaling
 from omgsr.inference.chain import Chain, View
 from omgsr.inference.color import Alignment
+from omgsr.inference.memory_budget import MemoryTiles
 from omgsr.inference.method import Size
 from omgsr.inference.precision import DTYPES, Precision, unit
-from omgsr.inference.tiles_within_memory import MemoryTiles
 from omgsr.inference.tiling import Tiling
 from omgsr.method.generator import Generator
 

@@ -6,7 +6,7 @@ What waits at any time is bounded by `AHEAD` batches, however many images there 
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from omgsr.inference.method import Method, Size
 from omgsr.inference.pictures import still_image, writing
 from omgsr.inference.pictures.still_image import Picture
 
+Floats = NDArray[np.float32]
 AHEAD = 4
 """Batches that wait decoded, and as many that wait to be written."""
 LARGE = 2**23
@@ -120,30 +121,19 @@ class Flow:
 
     def _submit(self, writer: ThreadPoolExecutor, group: list[_Work]) -> list[Future[Done]]:
         """Restores a group and hands each image to a writer."""
-        started = time.perf_counter()
+        started, size = time.perf_counter(), group[0].size
         try:
-            restored = self._restore(group)
+            colours = self.method([work.picture.colour for work in group], size)
+            alphas = [self._alpha(work.picture.alpha, size) for work in group]
         except (RuntimeError, MemoryError) as error:  # torch's errors; what is left of OneStep's
             if len(group) > 1:  # one of them may be at fault
                 return [future for work in group for future in self._submit(writer, [work])]
             return [writer.submit(_failed, group[0], error)]
         seconds = (time.perf_counter() - started) / len(group)
-        return [
-            writer.submit(self._write, work, colour, alpha, seconds)
-            for work, (colour, alpha) in zip(group, restored, strict=True)
-        ]
+        restored = zip(group, colours, alphas, strict=True)
+        return [writer.submit(self._write, *one, seconds) for one in restored]
 
-    def _restore(
-        self, group: Sequence[_Work]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        size = group[0].size
-        colours = self.method([work.picture.colour for work in group], size)
-        return [
-            (colour, self._alpha(work.picture.alpha, size))
-            for work, colour in zip(group, colours, strict=True)
-        ]
-
-    def _alpha(self, alpha: NDArray[Any] | None, size: Size) -> NDArray[np.float32] | None:
+    def _alpha(self, alpha: NDArray[Any] | None, size: Size) -> Floats | None:
         """Transparency, restored as a grey picture; where it is one value, it stays that value."""
         if alpha is None:
             return None
@@ -153,13 +143,7 @@ class Flow:
         grey = np.repeat(alpha[..., None], 3, axis=2)
         return self.method([grey], size)[0].mean(axis=2)
 
-    def _write(
-        self,
-        work: _Work,
-        colour: NDArray[np.float32],
-        alpha: NDArray[np.float32] | None,
-        seconds: float,
-    ) -> Done:
+    def _write(self, work: _Work, colour: Floats, alpha: Floats | None, seconds: float) -> Done:
         writing.write(work.target, work.picture, colour, alpha, quality=self.quality)
         height, width = work.picture.colour.shape[:2]
         return Done(
@@ -186,10 +170,4 @@ def scaled(factor: float) -> Callable[[Size], Size]:
 
 def longest(side: int) -> Callable[[Size], Size]:
     """Sizes whose longest side is `side` pixels, of the same proportions."""
-
-    def size(given: Size) -> Size:
-        factor = side / max(given)
-        height, width = (max(1, round(one * factor)) for one in given)
-        return height, width
-
-    return size
+    return lambda size: scaled(side / max(size))(size)

@@ -19,7 +19,7 @@ from omgsr.core import images
 from omgsr.data.datasets import Batch
 from omgsr.data.manifest import Row
 from omgsr.method.generator import Generator
-from omgsr.method.perceptual import Ssim
+from omgsr.method.perceptual import ssim
 from omgsr.models import features, foundation
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Backbone
@@ -149,7 +149,7 @@ def trainer(folder: Path, latent: str = "mode", trained: float = 0.0, **changes:
     made, chosen = generator(folder, latent=latent, trained=trained), settings(**changes)
     if chosen.losses.get("vsd"):
         made.add_regulariser(seed=0)
-    looked_at = {"ssim": Ssim()} if chosen.losses.get("ssim") else {}
+    looked_at = {"ssim": ssim} if chosen.losses.get("ssim") else {}
     return Trainer(made, feature_network(folder), chosen, perceptual=looked_at)
 
 
