@@ -1,5 +1,6 @@
 """Real-ESRGAN (Wang et al., 2021) as a method: its network makes one size, Lanczos any other."""
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from omgsr.baselines import resampling, rrdbnet
 from omgsr.inference import scaling
@@ -69,31 +70,28 @@ class RealESRGAN:
 
         Large ones are tiled. Raises MemoryError where even small tiles are too large.
         """
-        padded = np.stack([scaling.pad(resampling.unit(image), self._step) for image in batch])
-        x = torch.from_numpy(padded).permute(0, 3, 1, 2).to(self.device, self.dtype)
-        tall, wide = x.shape[2:]
-        buffers = BUFFERS * tall * wide * self.scale**2 * len(x)
-        done = self._tiles.run(self._run, x.split(1), (tall, wide), buffers)
+        padded = [scaling.pad(resampling.unit(image), self._step) for image in batch]
+        tall, wide = padded[0].shape[:2]
+        buffers = BUFFERS * tall * wide * self.scale**2 * len(batch)
+        made = self._tiles.run(self._run, padded, (tall, wide), buffers)
         height, width = (side * self.scale for side in batch[0].shape[:2])
-        whole = _joined(done)[..., :height, :width].clamp_(0, 1)
-        restored = whole.permute(0, 2, 3, 1).cpu().numpy()
-        return [scaling.resize(image, size, "lanczos").clip(0, 1) for image in restored]
+        whole = [image[:height, :width] for image in made]
+        return [scaling.resize(image, size, "lanczos").clip(0, 1) for image in whole]
 
-    def _run(self, images: Sequence[Tensor], tiling: Tiling) -> list[Tensor]:
-        height, width = images[0].shape[2:]
-        if height * width <= WHOLE * tiling.tile**2:
-            self.tile_used = None
-            return [self.network(_joined(images)).float()]
-        self.tile_used = tiling.tile * self.scale
-        on_device = height * width * self.scale**2 <= ON_DEVICE
-        store = self.device if on_device else torch.device("cpu")
-        factor = Fraction(self.scale)
-        return [
-            tiled(lambda tiles, _: self.network(tiles), one, tiling, factor, store)
-            for one in images
-        ]
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """One batch; a single part is not copied."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    def _run(
+        self, images: Sequence[NDArray[np.float32]], tiling: Tiling
+    ) -> list[NDArray[np.float32]]:
+        """Images (h, w, 3) in [0, 1] of sides that the network takes => enlarged, in [0, 1]."""
+        x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device, self.dtype)
+        area = math.prod(x.shape[2:])
+        if area <= WHOLE * tiling.tile**2:
+            self.tile_used, parts = None, [self.network(x).float()]
+        else:
+            self.tile_used, factor = tiling.tile * self.scale, Fraction(self.scale)
+            store = self.device if area * self.scale**2 <= ON_DEVICE else torch.device("cpu")
+            parts = [
+                tiled(lambda tiles, _: self.network(tiles), one, tiling, factor, store)
+                for one in x.split(1)
+            ]
+        restored = (image for part in parts for image in part.clamp_(0, 1).permute(0, 2, 3, 1))
+        return [image.cpu().numpy() for image in restored]

@@ -1,7 +1,5 @@
 """Methods beside OMGSR in the configuration, by name: section `methods` of params.yaml."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from omgsr.baselines.known import KNOWN

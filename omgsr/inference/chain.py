@@ -45,6 +45,7 @@ class Chain:
         With `workers`, small images are computed one on each core, so many of them side by side.
         """
         b = self.backbone = generator.backbone
+        self.device = b.shift.device
         self.generator, self.view, self._workers = generator, view, workers
         self.encoder = Part(
             "encoder", [b.vae.encoder, b.vae.quant_conv], b.moments, precision, notes
@@ -58,11 +59,6 @@ class Chain:
         self.tiled = False
         """Whether a part of the last run was tiled."""
         self._alone: int | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.backbone.shift.device
 
     def __call__(self, x_lq: Tensor, tiling: Tiling, rngs: Rng, store: torch.device) -> Tensor:
         """Upscaled LQ images => x_sr: (B, 3, H, W) in whole numbers => fp32, not clamped.
@@ -89,17 +85,15 @@ class Chain:
         """One network over a batch."""
         height, width = x.shape[2:]
         look = part is not self.denoiser or self.view == "image"
-        if height * width <= WHOLE * tiling.tile**2 if look else tiling.fits(height, width):
+        tile = tiling.tile
+        if height * width <= WHOLE * tile**2 if look else max(height, width) <= tile:
             return part(x, self._alone)
         self.tiled = True
-        over = _with_look if look else _plainly
-        return torch.cat([over(part, image, tiling, factor, store) for image in x.split(1)])
-
-
-def _plainly(
-    part: Part, x: Tensor, tiling: Tiling, factor: Fraction, store: torch.device
-) -> Tensor:
-    return tiled(lambda tiles, _: part(tiles), x, tiling, factor, store)
+        if look:
+            made = [_with_look(part, image, tiling, factor, store) for image in x.split(1)]
+        else:
+            made = [tiled(lambda z, _: part(z), z, tiling, factor, store) for z in x.split(1)]
+        return torch.cat(made)
 
 
 def _with_look(

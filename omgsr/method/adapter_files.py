@@ -4,9 +4,7 @@ A folder holds adapter_config.json and adapter_model.safetensors, as every PEFT 
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
@@ -139,9 +137,8 @@ def _compare(
         (expected.keys() - given.keys(), f"{WEIGHTS} lacks weights that {CONFIG} names"),
     ):
         if keys:
-            raise AdapterError(
-                f"{folder}: {text}: {_examples(keys)}; is it the adapter of this backbone?"
-            )
+            found = f"{len(keys)}, such as {min(map(_short, keys))}"
+            raise AdapterError(f"{folder}: {text}: {found}; is it the adapter of this backbone?")
 
 
 def _another(path: Path, module: nn.Module, reason: str) -> AdapterError:
@@ -153,8 +150,3 @@ def _another(path: Path, module: nn.Module, reason: str) -> AdapterError:
 
 def _short(key: str) -> str:
     return key.removeprefix(_PREFIX).removesuffix(".weight")
-
-
-def _examples(keys: Iterable[str]) -> str:
-    names: list[Any] = sorted(_short(key) for key in keys)
-    return f"{len(names)}, such as {names[0]}"

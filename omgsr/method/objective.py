@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from omgsr.data.datasets import Batch
 from omgsr.method import distillation, lora, losses
-from omgsr.method.diffaugment import augment
-from omgsr.method.discriminator import Discriminator
+from omgsr.method.discriminator import Discriminator, augment
 from omgsr.method.generator import Generator
 from omgsr.method.settings import ObjectiveSettings
 from omgsr.models.features import Features

@@ -29,12 +29,6 @@ _SEGMENT = 2**16 - 3  # bytes of a JPEG's, at most
 _XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"  # with which XMP begins there
 
 
-def can_write(suffix: str, picture: Picture) -> bool:
-    """Whether `write` takes a file of this suffix for the picture, with its alpha."""
-    kind = FORMATS.get(suffix.lower())
-    return kind is not None and (picture.alpha is None or kind in _ALPHA)
-
-
 def write(
     path: Path | str,
     picture: Picture,
