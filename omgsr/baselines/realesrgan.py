@@ -1,28 +1,43 @@
-"""Real-ESRGAN (Wang et al., 2021) as a method: its network makes one size, Lanczos any other."""
+"""Real-ESRGAN (Wang et al., 2021) as a method: its network makes one size, Lanczos any other.
+
+The network is RRDBNet of basicsr, whose file imports a registry and an arch_util that loads every
+operator of basicsr, some of which no longer load. Stand-ins with the four names that it takes from
+them are there while it loads.
+"""
 
 import math
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, Self
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import pixel_unshuffle
 
-from omgsr.baselines import resampling, rrdbnet
+from omgsr.baselines import resampling, safe_pickle
+from omgsr.core import basicsr_shim
 from omgsr.inference import scaling
 from omgsr.inference.chain import WHOLE
 from omgsr.inference.memory_budget import MemoryTiles
 from omgsr.inference.method import Size
 from omgsr.inference.restore import ON_DEVICE
 from omgsr.inference.tiling import Tiling, tiled
+from omgsr.models import weight_files
 
 MAPS = 4
 """Feature maps of the result's size that the network holds at once: 3.5, measured on a CPU."""
 BUFFERS = 24
 """Bytes that a result takes on the CPU for each of its pixels, beside the network."""
+_UNSHUFFLED = {3: 4, 12: 2, 48: 1}  # channels of the first convolution => scale
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -60,9 +75,9 @@ class RealESRGAN:
 
     @classmethod
     def from_file(cls, path: Path | str, **options: Any) -> Self:
-        """From a released .pth or the same weights as .safetensors; rrdbnet.py has the errors."""
+        """From a released .pth or the same weights as .safetensors, by `read` and `build`."""
         path = Path(path)
-        return cls(rrdbnet.build(rrdbnet.read(path), path), **options)
+        return cls(build(read(path), path), **options)
 
     @torch.inference_mode()
     def __call__(self, batch: Sequence[NDArray[Any]], size: Size) -> list[NDArray[np.float32]]:
@@ -95,3 +110,70 @@ class RealESRGAN:
             ]
         restored = (image for part in parts for image in part.clamp_(0, 1).permute(0, 2, 3, 1))
         return [image.cpu().numpy() for image in restored]
+
+
+class ArchitectureError(ValueError):
+    """Weights of another network than RRDBNet; the message names the file."""
+
+
+@cache
+def network() -> Callable[..., nn.Module]:
+    """The class RRDBNet; its weights are to be loaded, they are not initialised as in training."""
+    util, registry = ModuleType("arch_util"), ModuleType("registry")
+    vars(util).update(
+        default_init_weights=lambda *_: None,
+        make_layer=lambda block, count, **kw: nn.Sequential(*(block(**kw) for _ in range(count))),
+        pixel_unshuffle=lambda x, scale: pixel_unshuffle(x, scale),
+    )
+    vars(registry).update(ARCH_REGISTRY=SimpleNamespace(register=lambda: lambda made: made))
+    beside = f"{basicsr_shim.__name__}.archs.arch_util"
+    with patch.dict(sys.modules, {"basicsr.utils.registry": registry, beside: util}):
+        loaded: Any = basicsr_shim.module("archs.rrdbnet_arch")
+    found: Callable[..., nn.Module] = loaded.RRDBNet
+    return found
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The state dict in a .pth, under params_ema, params or as it is, or in a .safetensors.
+
+    Raises FileNotFoundError for a missing file, ValueError for one that is not safe or not whole.
+    """
+    if path.suffix == ".safetensors":
+        weight_files.check(path)
+        return load_file(path)
+    held = safe_pickle.load(path)
+    if isinstance(held, Mapping):
+        held = held.get("params_ema", held.get("params", held))
+    if not isinstance(held, Mapping) or not all(isinstance(v, Tensor) for v in held.values()):
+        raise ArchitectureError(f"{path}: holds no weights under params_ema or params")
+    return dict(held)
+
+
+def build(state: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """RRDBNet of the sizes that the weights have, with them: 23 blocks of 64 in x4plus and x2plus.
+
+    Raises ArchitectureError for weights of another network.
+    """
+    try:
+        features, channels = state["conv_first.weight"].shape[:2]
+        growth = state["body.0.rdb1.conv1.weight"].shape[0]
+        scale = _UNSHUFFLED[channels]
+    except (KeyError, IndexError, ValueError):
+        raise _another(path, f"it holds {min(state, default='nothing')}") from None
+    blocks = 1 + max(int(n[1]) for n in map(re.compile(r"body\.(\d+)\.").match, state) if n)
+    made = network()(
+        num_in_ch=3, num_out_ch=3, scale=scale, num_feat=features, num_block=blocks,
+        num_grow_ch=growth,
+    )  # fmt: skip
+    try:
+        made.load_state_dict(state)
+    except RuntimeError as error:
+        raise _another(path, str(error).splitlines()[-1].strip()) from error
+    return made
+
+
+def _another(path: Path, reason: str) -> ArchitectureError:
+    return ArchitectureError(
+        f"{path}: not an RRDBNet for colour images ({reason}); supported are RealESRGAN_x4plus, "
+        "RealESRNet_x4plus, RealESRGAN_x4plus_anime_6B and RealESRGAN_x2plus"
+    )

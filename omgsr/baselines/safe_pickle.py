@@ -8,7 +8,6 @@ and here is what it leaves open (sets, odd keys, depth), and errors that do not 
 import pickle
 import re
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +78,10 @@ def _check(value: Any, path: Path, where: str, depth: int = 0) -> None:
         return
     if depth == _DEEPEST:
         raise UnsafeFile(f"{path}: {where} is nested {depth} deep; weights are not")
-    inside: Iterable[tuple[Any, Any]]
-    if isinstance(value, dict):
-        inside = value.items()
-    elif isinstance(value, list | tuple):
-        inside = enumerate(value)
-    else:
+    if not isinstance(value, dict | list | tuple):
         kind = type(value).__name__
         raise UnsafeFile(f"{path}: {where or 'it'} is a {kind}; allowed: tensors, dicts and lists")
-    for key, item in inside:
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         if type(key) not in (str, int):
             raise UnsafeFile(f"{path}: {where or 'it'} has the key {key!r}; allowed: text, numbers")
         _check(item, path, f"{where}.{key}" if where else str(key), depth + 1)

@@ -10,6 +10,8 @@ from torch import Tensor
 Alignment = Literal["adain", "wavelet", "none"]
 Rows = Callable[[int, int], Tensor]
 """(first, end) => these rows of an image: (B, 3, end - first, W)."""
+Ranges = list[tuple[int, int]]
+Bands = Iterator[tuple[int, Tensor]]
 LEVELS = 5
 """Filters of the wavelet alignment."""
 BAND = 4_000_000
@@ -29,9 +31,7 @@ def align(x_sr: Tensor, x_lq: Tensor, how: Alignment) -> Tensor:
     raise ValueError(f"colour alignment {how!r} is unknown; use adain, wavelet or none")
 
 
-def bands(
-    x_sr: Tensor, lq: Rows, how: Alignment, pixels: int = BAND
-) -> Iterator[tuple[int, Tensor]]:
+def bands(x_sr: Tensor, lq: Rows, how: Alignment, pixels: int = BAND) -> Bands:
     """What `align` gives, in bands of about `pixels`: (first row, (B, 3, rows, W)) of each.
 
     The images are aligned as wholes, but never is all of the LQ image there, nor a second copy of
@@ -82,16 +82,14 @@ def _low(x: Tensor, levels: int) -> Tensor:
     return x
 
 
-def _adain_bands(
-    x_sr: Tensor, lq: Rows, ranges: list[tuple[int, int]]
-) -> Iterator[tuple[int, Tensor]]:
+def _adain_bands(x_sr: Tensor, lq: Rows, ranges: Ranges) -> Bands:
     mean_sr, std_sr = _statistics(lambda a, b: x_sr[:, :, a:b], ranges)
     mean_lq, std_lq = _statistics(lq, ranges)
     for a, b in ranges:
         yield a, (x_sr[:, :, a:b] - mean_sr) / std_sr.clamp_min(1e-5) * std_lq + mean_lq
 
 
-def _statistics(rows: Rows, ranges: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+def _statistics(rows: Rows, ranges: Ranges) -> tuple[Tensor, Tensor]:
     """Mean and deviation of every channel of an image that comes in bands: (B, C, 1, 1) each."""
     total: Tensor | float = 0.0
     square: Tensor | float = 0.0
@@ -109,9 +107,7 @@ def _statistics(rows: Rows, ranges: list[tuple[int, int]]) -> tuple[Tensor, Tens
     return mean.to(like), std.to(like)
 
 
-def _wavelet_bands(
-    x_sr: Tensor, lq: Rows, ranges: list[tuple[int, int]]
-) -> Iterator[tuple[int, Tensor]]:
+def _wavelet_bands(x_sr: Tensor, lq: Rows, ranges: Ranges) -> Bands:
     """Every band with as many rows around it as the filters reach."""
     levels, height = _fitting(x_sr), x_sr.shape[2]
     reach = 2**levels - 1

@@ -17,6 +17,7 @@ from omgsr.inference.tiling import Tiling
 
 Image = TypeVar("Image")
 Result = TypeVar("Result")
+Function = Callable[[Sequence[Image], Tiling], list[Result]]
 
 SHARE = 0.6
 """Of the free memory, what tiles may take."""
@@ -65,11 +66,7 @@ class MemoryTiles:
         self.free = SHARE * free(self.device) if given is None else given * 2**30
 
     def run(
-        self,
-        function: Callable[[Sequence[Image], Tiling], list[Result]],
-        images: Sequence[Image],
-        size: Size,
-        buffers: int,
+        self, function: Function[Image, Result], images: Sequence[Image], size: Size, buffers: int
     ) -> list[Result]:
         """What `function` gives for images of one `size` (of what is cut), some of them at a time.
 
@@ -95,11 +92,7 @@ class MemoryTiles:
         return Tiling(tile=side, overlap=least, step=self.step, batch=self.batch)
 
     def _within(
-        self,
-        function: Callable[[Sequence[Image], Tiling], list[Result]],
-        images: Sequence[Image],
-        tiling: Tiling,
-        size: Size,
+        self, function: Function[Image, Result], images: Sequence[Image], tiling: Tiling, size: Size
     ) -> list[Result]:
         """In as many parts and as small tiles as it takes."""
         while True:

@@ -49,6 +49,7 @@ class _Work:
     source: Path
     target: Path
     picture: Picture
+    size_in: Size
     size: Size
 
 
@@ -107,7 +108,7 @@ class Flow:
         except ImageError as error:
             return Done(source=source, target=target, error=str(error))
         height, width = picture.colour.shape[:2]
-        return _Work(source, target, picture, self.size((height, width)))
+        return _Work(source, target, picture, (height, width), self.size((height, width)))
 
     def _collect(self, work: _Work) -> Iterator[list[_Work]]:
         """Full batches; the oldest shape too when as many images wait as may."""
@@ -145,9 +146,8 @@ class Flow:
 
     def _write(self, work: _Work, colour: Floats, alpha: Floats | None, seconds: float) -> Done:
         writing.write(work.target, work.picture, colour, alpha, quality=self.quality)
-        height, width = work.picture.colour.shape[:2]
         return Done(
-            source=work.source, target=work.target, size_in=(height, width), size_out=work.size,
+            source=work.source, target=work.target, size_in=work.size_in, size_out=work.size,
             seconds=seconds,
         )  # fmt: skip
 
@@ -158,7 +158,7 @@ def _large(work: _Work | Done) -> bool:
 
 def _failed(work: _Work, error: BaseException) -> Done:
     reason = (str(error) or type(error).__name__).splitlines()[0]
-    height, width = work.picture.colour.shape[:2]
+    height, width = work.size_in
     text = f"{work.source}: {width} x {height} could not be restored: {reason}"
     return Done(source=work.source, target=work.target, error=text)
 

@@ -22,7 +22,7 @@ from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
 from omgsr.method.objective import Objective
 from omgsr.models.features import Features
-from omgsr.training import optimisers
+from omgsr.training import memory
 from omgsr.training.processes import Processes
 from omgsr.training.settings import Settings
 
@@ -77,7 +77,7 @@ class Trainer:
         }  # fmt: skip
         self._parts = {name: parameters for name, parameters in parts.items() if parameters}
         self._optimisers = [
-            optimisers.build(s.optimiser, parameters, s.lr, s.weight_decay)
+            memory.optimiser(s.optimiser, parameters, s.lr, s.weight_decay)
             for parameters in self._parts.values()
         ]
         # Its decay rises as (1 + step) / (10 + step) up to `ema`: fresh weights do not stay in it.

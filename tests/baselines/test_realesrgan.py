@@ -15,9 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from omgsr.baselines import rrdbnet
-from omgsr.baselines.realesrgan import RealESRGAN
-from omgsr.baselines.rrdbnet import ArchitectureError, build, read
+from omgsr.baselines import realesrgan
+from omgsr.baselines.realesrgan import ArchitectureError, RealESRGAN, build, read
 from omgsr.baselines.safe_pickle import UnsafeFile
 from omgsr.core import images
 from omgsr.data import photographs
@@ -27,7 +26,7 @@ def network(scale: int = 4, features: int = 8, blocks: int = 2, growth: int = 4)
     """An RRDBNet of random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(scale)
-        return rrdbnet.network()(
+        return realesrgan.network()(
             3, 3, scale=scale, num_feat=features, num_block=blocks, num_grow_ch=growth
         ).eval()
 
@@ -248,7 +247,7 @@ def test_other_networks_are_refused(tmp_path: Path) -> None:
 def test_only_the_network_of_basicsr_is_loaded() -> None:
     """The package itself imports what no longer loads, and nothing of the stand-ins stays."""
     code = (
-        "import sys; from omgsr.baselines import rrdbnet; print(rrdbnet.network().__module__);"
+        "import sys; from omgsr.baselines.realesrgan import network; print(network().__module__);"
         "print([m for m in sys.modules if m.split('.')[0] == 'basicsr' or 'archs' in m])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from omgsr.training import optimisers
+from omgsr.training import memory
 from tests.helpers import models
 
 
@@ -16,7 +16,7 @@ def test_8_bit_moments_train_nearly_as_32_bit_ones() -> None:
     for name in ("adamw", "adamw8bit"):
         weight = nn.Parameter(torch.zeros(64, 128))
         goal = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
-        optimiser = optimisers.build(name, [weight], lr=0.1, weight_decay=0.0)  # type: ignore[arg-type]
+        optimiser = memory.optimiser(name, [weight], lr=0.1, weight_decay=0.0)  # type: ignore[arg-type]
         for _ in range(60):
             optimiser.zero_grad()
             (weight - goal).square().sum().backward()
@@ -45,7 +45,7 @@ def test_a_run_with_8_bit_moments_resumes_exactly(tiny: Path) -> None:
 def test_without_bitsandbytes_the_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ImportError, match=r"train.optimiser: adamw8bit needs bitsandbytes"):
-        optimisers.build("adamw8bit", [nn.Parameter(torch.zeros(2))], 0.1, 0.0)
+        memory.optimiser("adamw8bit", [nn.Parameter(torch.zeros(2))], 0.1, 0.0)
 
 
 def test_the_average_by_hand(tiny: Path) -> None:
