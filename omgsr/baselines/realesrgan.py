@@ -42,7 +42,11 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class RealESRGAN:
-    """An RRDBNet that enlarges by `scale`, over images of any size, whole or by tiles."""
+    """An RRDBNet that enlarges by `scale`, over images of any size, whole or by tiles.
+
+    Sides of tiles are pixels of its result; else `tile`, `overlap`, `memory`, `notes` and
+    `tile_used` are those of OneStep.
+    """
 
     def __init__(
         self,
@@ -54,9 +58,6 @@ class RealESRGAN:
         overlap: int | None = None,
         memory: float | None = None,
     ) -> None:
-        """`tile` and `overlap` are pixels of the network's result: by default the side of which
-        memory takes four, and a quarter of it. `memory` is in GiB, by default 0.6 of what is free.
-        """
         if dtype not in _DTYPES:
             raise ValueError(f"dtype: got {dtype!r}, allowed: {', '.join(_DTYPES)}")
         self.dtype, self.device = _DTYPES[dtype], torch.device(device)
@@ -64,9 +65,7 @@ class RealESRGAN:
         self.scale: int = network.scale  # type: ignore[assignment]
         features: int = network.conv_first.out_channels  # type: ignore[assignment, union-attr]
         self.notes: list[str] = []
-        """What a user should know: memory that ran out."""
         self.tile_used: int | None = None
-        """Side of the tiles of the last images, pixels of the network's result; None without."""
         self._step = 4 // self.scale  # what the pixel-unshuffle takes
         self._tiles = MemoryTiles(
             device=self.device, pixel=MAPS * features * self.dtype.itemsize, step=self._step,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -47,15 +48,10 @@ class Chain:
         b = self.backbone = generator.backbone
         self.device = b.shift.device
         self.generator, self.view, self._workers = generator, view, workers
-        self.encoder = Part(
-            "encoder", [b.vae.encoder, b.vae.quant_conv], b.moments, precision, notes
-        )
-        self.denoiser = Part(
-            "denoiser", [b.denoiser], lambda z: b.predict(z, generator.t), precision, notes
-        )
-        self.decoder = Part(
-            "decoder", [b.vae.post_quant_conv, b.vae.decoder], b.paint, precision, notes
-        )
+        part = partial(Part, precision=precision, notes=notes)
+        self.encoder = part("encoder", [b.vae.encoder, b.vae.quant_conv], b.moments)
+        self.denoiser = part("denoiser", [b.denoiser], lambda z: b.predict(z, generator.t))
+        self.decoder = part("decoder", [b.vae.post_quant_conv, b.vae.decoder], b.paint)
         self.tiled = False
         """Whether a part of the last run was tiled."""
         self._alone: int | None = None

@@ -85,14 +85,13 @@ def _weights(module: nn.Module, folder: Path) -> dict[str, Tensor]:
         tensors = load_file(path)
     except SafetensorError as error:
         raise AdapterError(f"{path}: not a safetensors file ({error}); copy it again") from error
-    matches = {key: _KEY.fullmatch(key) for key in tensors}
-    other = [key for key, match in matches.items() if match is None]
+    found = {key: match for key in tensors if (match := _KEY.fullmatch(key))}
+    other = [key for key in tensors if key not in found]
     if other or not tensors:
         holds = repr(other[0]) if other else "no weights"
         raise AdapterError(
             f"{path}: holds {holds}; supported is plain LoRA, lora_A and lora_B of layers"
         )
-    found = {key: match for key, match in matches.items() if match is not None}
     start = _common_start({match["layer"] for match in found.values()}, module, path)
     return {
         f"{_PREFIX}{match['layer'][start:]}.lora_{match['side']}.weight": tensors[key].float()

@@ -30,11 +30,9 @@ class Outputs:
     logits: list[Tensor]
     """Discriminator logits of x_sr, a map a level."""
     pooled_sr: list[Tensor]
-    """L^0..L^3 of x_sr (Eq. 10)."""
     pooled_hq: list[Tensor]
-    """L^0..L^3 of x_hq."""
+    """L^0..L^3 of both (Eq. 10)."""
     real_label: float
-    """Soft label of real images."""
     perceptual: Mapping[str, Perceptual] = field(default_factory=dict)
     """Distances of images in [-1, 1], (B,), of the terms of the same names (perceptual.py)."""
     distilled: Tensor | None = None

@@ -43,7 +43,6 @@ class Train(ObjectiveSettings):
     optimiser: Optimiser
     """AdamW of torch, or with 8-bit moments of bitsandbytes."""
     weight_decay: Weight
-    """AdamW weight decay."""
     ema: Annotated[float, Field(gt=0, le=0.99999)] | None
     """Decay of the averaged adapters, which are then the result; null keeps no average."""
     clip_grad: Positive | None

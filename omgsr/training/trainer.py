@@ -53,7 +53,6 @@ class Trainer:
     settings: Settings
     processes: Processes = field(default_factory=Processes)
     perceptual: Mapping[str, losses.Perceptual] = field(default_factory=dict)
-    """The networks of the losses `lpips` and `ssim`."""
     discriminator: Discriminator = field(init=False)
     step: int = field(init=False, default=0)
     """Optimiser steps done."""
