@@ -44,8 +44,8 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class RealESRGAN:
     """An RRDBNet that enlarges by `scale`, over images of any size, whole or by tiles.
 
-    Sides of tiles are pixels of its result; else `tile`, `overlap`, `memory`, `notes` and
-    `tile_used` are those of OneStep.
+    Sides of tiles are pixels of its result; else `tile`, `overlap`, `notes` and `tile_used` are
+    those of OneStep.
     """
 
     def __init__(
@@ -56,7 +56,6 @@ class RealESRGAN:
         dtype: Literal["fp32", "bf16"] = "fp32",
         tile: int | None = None,
         overlap: int | None = None,
-        memory: float | None = None,
     ) -> None:
         if dtype not in _DTYPES:
             raise ValueError(f"dtype: got {dtype!r}, allowed: {', '.join(_DTYPES)}")
@@ -69,7 +68,7 @@ class RealESRGAN:
         self._step = 4 // self.scale  # what the pixel-unshuffle takes
         self._tiles = MemoryTiles(
             device=self.device, pixel=MAPS * features * self.dtype.itemsize, step=self._step,
-            scale=self.scale, tile=tile, overlap=overlap, memory=memory, notes=self.notes,
+            scale=self.scale, tile=tile, overlap=overlap, notes=self.notes,
         )  # fmt: skip
 
     @classmethod

@@ -1,6 +1,5 @@
 """Tiles as large as memory takes; where it runs out, images go one by one and tiles are halved."""
 
-import gc
 import math
 import re
 import resource
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 import psutil
 import torch
+from accelerate.utils.memory import clear_device_cache
 
 from omgsr.inference.method import Size
 from omgsr.inference.tiling import Tiling
@@ -50,8 +50,6 @@ class MemoryTiles:
     """Side that is asked for, pixels of the result; by default memory takes four of them."""
     overlap: int | None = None
     """Of neighbours, pixels of the result; by default a quarter of a tile."""
-    memory: float | None = None
-    """GiB; by default SHARE of what is free now."""
     batch: int = 1
     """Tiles computed at once."""
     notes: list[str]
@@ -62,8 +60,7 @@ class MemoryTiles:
     def __post_init__(self) -> None:
         if self.tile is not None:
             self._tiling(self.tile, self.overlap)  # refuses an overlap that does not fit
-        given = self.memory
-        self.free = SHARE * free(self.device) if given is None else given * 2**30
+        self.free = SHARE * free(self.device)
 
     def run(
         self, function: Function[Image, Result], images: Sequence[Image], size: Size, buffers: int
@@ -101,7 +98,8 @@ class MemoryTiles:
             except Exception as error:
                 if not is_exhaustion(error):
                     raise
-            release(self.device)  # only here does no traceback hold tensors any more
+            # Only here does no traceback hold tensors any more.
+            clear_device_cache(garbage_collection=True)
             if len(images) > 1:
                 self.notes.append(f"out of memory: {len(images)} images restored one by one")
                 alone = (images[i : i + 1] for i in range(len(images)))
@@ -155,15 +153,6 @@ def is_exhaustion(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and _EXHAUSTED.search(str(error)) is not None
-
-
-def release(device: torch.device) -> None:
-    """Gives back what is held and not used, after memory has run out."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()
 
 
 def _group_limit() -> int | None:

@@ -164,12 +164,13 @@ def test_a_batch_is_tiled_image_by_image() -> None:
 def test_tiles_follow_the_memory() -> None:
     pixel = 4 * 8 * 4  # maps, features, bytes
     model, image = network(), photograph(150, 150)
-    method = RealESRGAN(model, memory=600 * 600 * (pixel + 60) / 2**30)
+    method = RealESRGAN(model)
+    method._tiles.free = 600 * 600 * (pixel + 60)
     seen = counted(model)
     method([image, image], (600, 600))
     assert method.tile_used is None
     assert [shape[0] for shape in seen] == [1, 1]  # memory takes one at a time
-    method = RealESRGAN(model, memory=(4 * 100 * 100 * pixel + 600 * 600 * 24) / 2**30)
+    method._tiles.free = 4 * 100 * 100 * pixel + 600 * 600 * 24
     method([image], (600, 600))
     assert method.tile_used == 100
 
@@ -205,7 +206,8 @@ from tests.baselines.test_realesrgan import RealESRGAN, network
 def peak():
     said = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+(\\d+)", said)[1]) / 1024
-method = RealESRGAN(network(4, 64, 1, 32), memory=0.25)
+method = RealESRGAN(network(4, 64, 1, 32))
+method._tiles.free = 2**28
 method([np.zeros((16, 16, 3), np.uint8)], (64, 64))
 before = peak()
 method([np.zeros((320, 320, 3), np.uint8)], (1280, 1280))
