@@ -145,12 +145,8 @@ def main(variant: str, timestep: str, seed: str) -> None:
             log = stack.enter_context(live(run.name, {**about, **asdict(plan)}, tags))
         processes.wait()  # nobody reads a checkpoint before the folder is this run's
         state = trainer(settings, about, processes)
-        session = Session(
-            trainer=state, work=work, checkpoint_every=plan.checkpoint_every,
-            log_every=plan.log_every, final=plan.final,
-            validate=validator(plan, held, about["scale"]) if processes.main else None,
-            validate_every=plan.validation.every if plan.validation else 1,
-        )  # fmt: skip
+        validate = validator(plan, held, about["scale"]) if processes.main else None
+        session = Session(trainer=state, work=work, validate=validate)
         pairs = Pairs(rows, about["scale"], plan.crop, run.seed)
         shown = Pairs(held or rows, about["scale"], None, run.seed, flip=False)
         train(session, pairs, shown, plan, log)

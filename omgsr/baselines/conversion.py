@@ -25,7 +25,6 @@ from omgsr.core.settings import section
 from omgsr.method import adapter_files
 
 CARD, BASE = "method.json", "base.safetensors"
-_PREFIX = "base_model.model."
 _LORA = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])\.(?P<adapter>\w+)\.weight")
 _WHOLE = re.compile(r"(?P<layer>conv_in)(\.base_layer)?\.(?P<kind>weight|bias)")
 
@@ -126,7 +125,7 @@ def _weights(
                 others[f"{whole['layer']}.{whole['kind']}"] = tensor
             elif lora and (part := parts.get((state, lora["adapter"]))):
                 name = f"{lora['layer']}.lora_{lora['side']}"
-                adapted[part.folder][f"{_PREFIX}{name}.weight"] = tensor
+                adapted[part.folder][f"{adapter_files.PREFIX}{name}.weight"] = tensor
                 rank = held[part.rank]
                 if tensor.shape[0 if lora["side"] == "A" else 1] != rank:
                     sizes = tuple(tensor.shape)
@@ -146,14 +145,14 @@ def _require_all(
     """Refuses an adapter that lacks matrices of the layers that the file lists for it."""
     listed = sorted({layer for key in part.modules for layer in held[key]})
     wanted = [f"{layer}.lora_{side}" for layer in listed for side in "AB"]
-    lacking = [name for name in wanted if f"{_PREFIX}{name}.weight" not in found]
+    lacking = [name for name in wanted if f"{adapter_files.PREFIX}{name}.weight" not in found]
     if lacking or not listed:
         missing = f"{lacking[0]} and {len(lacking) - 1} more" if lacking else "all layers"
         raise ConversionError(f"{path}: {part.state} lacks {missing}; get the file again")
 
 
 def _write_adapter(folder: Path, state: dict[str, Tensor], rank: int) -> None:
-    layers = {key.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for key in state}
+    layers = {key.removeprefix(adapter_files.PREFIX).rsplit(".lora_", 1)[0] for key in state}
     config = {
         "peft_type": "LORA", "r": rank, "lora_alpha": ALPHA, "target_modules": sorted(layers),
         "bias": "none", "fan_in_fan_out": False, "inference_mode": True, "lora_dropout": 0.0,

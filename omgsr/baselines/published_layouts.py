@@ -38,7 +38,6 @@ class Layout:
     t: int
     """Index into the scheduler's alphas_cumprod, from 0."""
     parts: tuple[Part, ...]
-    """Its adapters."""
     whole: bool
     """Whether the UNet's conv_in was trained as a whole and is in the file."""
 

@@ -127,8 +127,7 @@ def network() -> Callable[..., nn.Module]:
     beside = f"{basicsr_shim.__name__}.archs.arch_util"
     with patch.dict(sys.modules, {"basicsr.utils.registry": registry, beside: util}):
         loaded: Any = basicsr_shim.module("archs.rrdbnet_arch")
-    found: Callable[..., nn.Module] = loaded.RRDBNet
-    return found
+    return loaded.RRDBNet
 
 
 def read(path: Path) -> dict[str, Tensor]:

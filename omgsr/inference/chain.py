@@ -41,10 +41,7 @@ class Chain:
         notes: list[str],
         workers: int | None = None,
     ) -> None:
-        """`view: tile` shows the denoiser nothing but its tile.
-
-        With `workers`, small images are computed one on each core, so many of them side by side.
-        """
+        """`view`, `notes` and `workers` are those of OneStep (restore.py)."""
         b = self.backbone = generator.backbone
         self.device = b.shift.device
         self.generator, self.view, self._workers = generator, view, workers

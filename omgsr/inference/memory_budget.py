@@ -51,7 +51,6 @@ class MemoryTiles:
     overlap: int | None = None
     """Of neighbours, pixels of the result; by default a quarter of a tile."""
     batch: int = 1
-    """Tiles computed at once."""
     notes: list[str]
     """Gets a line where memory has run out, in pixels of the result."""
     free: float = field(init=False)

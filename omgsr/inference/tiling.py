@@ -114,18 +114,14 @@ def tiled(
     tall, wide = (min(tiling.tile, side) for side in sides)
     tops, lefts = (starts(side, tiling.tile, tiling.overlap, tiling.step) for side in sides)
     boxes = [Box(top=t, left=s, height=tall, width=wide) for t in tops for s in lefts]
+    groups = (boxes[i : i + tiling.batch] for i in range(0, len(boxes), tiling.batch))
     results = (
         tile.to(store or x.device, torch.float32)
-        for tile in _computed(function, x, boxes, tiling.batch)
+        for some in groups
+        for tile in function(torch.cat([box.of(x) for box in some]), some).split(1)
     )
     rows = (_blended(results, lefts, sides[1], -1, tiling.overlap, factor) for _ in tops)
     return _blended(rows, tops, sides[0], -2, tiling.overlap, factor)
-
-
-def _computed(function: Function, x: Tensor, boxes: Sequence[Box], batch: int) -> Iterator[Tensor]:
-    for first in range(0, len(boxes), batch):
-        some = boxes[first : first + batch]
-        yield from function(torch.cat([box.of(x) for box in some]), some).split(1)
 
 
 def _blended(

@@ -25,7 +25,7 @@ _IDLE = (
 )  # fmt: skip
 _NEEDED = {"r": int, "lora_alpha": int | float, "target_modules": list | str}
 _KEY = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 
 
 class AdapterError(ValueError):
@@ -94,7 +94,7 @@ def _weights(module: nn.Module, folder: Path) -> dict[str, Tensor]:
         )
     start = _common_start({match["layer"] for match in found.values()}, module, path)
     return {
-        f"{_PREFIX}{match['layer'][start:]}.lora_{match['side']}.weight": tensors[key].float()
+        f"{PREFIX}{match['layer'][start:]}.lora_{match['side']}.weight": tensors[key].float()
         for key, match in found.items()
     }
 
@@ -108,7 +108,7 @@ def _common_start(layers: set[str], module: nn.Module, path: Path) -> int:
         while layer[start:] not in names:
             dot = layer.find(".", start)
             if dot < 0:
-                raise _another(path, module, f"it adapts {layer.removeprefix(_PREFIX)}")
+                raise _another(path, module, f"it adapts {layer.removeprefix(PREFIX)}")
             start = dot + 1
         starts.add(layer[:start])
     if len(starts) > 1:
@@ -148,4 +148,4 @@ def _another(path: Path, module: nn.Module, reason: str) -> AdapterError:
 
 
 def _short(key: str) -> str:
-    return key.removeprefix(_PREFIX).removesuffix(".weight")
+    return key.removeprefix(PREFIX).removesuffix(".weight")

@@ -1,7 +1,6 @@
 """The losses of one forward pass and their gradients (Eqs. 13 and 15, and distillation)."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -81,9 +80,9 @@ class Objective:
         fake, pooled_sr = self._features(x_sr, rngs)
         with torch.no_grad():
             real, pooled_hq = self._features(x_hq, rngs)
-        # Eq. 12 moves the generator alone.
-        with _frozen(self.discriminator) if s.head_gradient == "own" else nullcontext():
-            logits = self.discriminator(fake) if fake else []
+        self.discriminator.requires_grad_(s.head_gradient != "own")  # Eq. 12 moves the generator
+        logits = self.discriminator(fake) if fake else []
+        self.discriminator.requires_grad_(True)
         outputs = losses.Outputs(
             x_sr=x_sr, x_hq=x_hq, z_lq=z_lq, z_hq=z_hq, z_t=z_t, logits=logits,
             pooled_sr=pooled_sr, pooled_hq=pooled_hq, real_label=s.real_label,
@@ -123,13 +122,3 @@ class Objective:
             )
             norms[f"grad/{name}"] = nn.utils.get_total_norm([g for g in gradients if g is not None])
         return norms
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Inside, gradients pass through `module` and none is added to its parameters."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)

@@ -69,8 +69,7 @@ def optimiser(
             "install it or set train.optimiser to adamw"
         ) from error
     optim: Any = bnb.optim
-    made: torch.optim.Optimizer = optim.AdamW8bit(parameters, **options)
-    return made
+    return optim.AdamW8bit(parameters, **options)
 
 
 def peak_gib(device: torch.device) -> float:

@@ -138,7 +138,7 @@ def settings(**changes: Any) -> Settings:
         "seed": 0, "optimiser": "adamw", "ema": None, "precision": "fp32",
         "gradient_checkpointing": False, "encoder_rank": 2, "unet_rank": 3, "latent": "mode",
         "clamp": False, "diffaugment": False, "spectral_norm": False, "head_gradient": "own",
-        "crop": None, "validation": None, "final": "last", "checkpoint_every": 1, "log_every": 1,
+        "crop": None, "validation": None, "final": "last", "checkpoint_every": 9, "log_every": 1,
         "gradient_norms_every": None, "preview_every": 1, "num_workers": 0,
     }  # fmt: skip
     return Settings(**(values | changes))
