@@ -8,7 +8,7 @@ from omgsr.core.settings import Count, Whole, section
 
 @section
 class MethodOptions:
-    """How a method is run; null is its own default, and known.KNOWN has which takes what."""
+    """How a method is run; null is its own default, and methods.json says which takes what."""
 
     dtype: Literal["fp32", "bf16", "fp16"] | None = None
     """Arithmetic of its networks."""

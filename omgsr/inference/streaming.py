@@ -21,6 +21,7 @@ from omgsr.inference.pictures import still_image, writing
 from omgsr.inference.pictures.still_image import Picture
 
 Floats = NDArray[np.float32]
+Jobs = Mapping[Path, Path]
 AHEAD = 4
 """Batches that wait decoded, and as many that wait to be written."""
 LARGE = 2**23
@@ -70,7 +71,7 @@ class Flow:
     """Of JPEG and WebP."""
     _groups: dict[tuple[Any, ...], list[_Work]] = field(init=False, default_factory=dict)
 
-    def run(self, jobs: Mapping[Path, Path]) -> Iterator[Done]:
+    def run(self, jobs: Jobs) -> Iterator[Done]:
         """Yields every image once it is on disk or has failed; in no particular order."""
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(WRITERS) as writer:
             writing: deque[Future[Done]] = deque()
@@ -88,9 +89,7 @@ class Flow:
             while writing:
                 yield writing.popleft().result()
 
-    def _decoded(
-        self, reader: ThreadPoolExecutor, jobs: Mapping[Path, Path]
-    ) -> Iterator[_Work | Done]:
+    def _decoded(self, reader: ThreadPoolExecutor, jobs: Jobs) -> Iterator[_Work | Done]:
         waiting: deque[Future[_Work | Done]] = deque()
         ahead = 1
         for source, target in jobs.items():

@@ -14,6 +14,7 @@ from timm.layers import BlurPool2d
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+Rngs = Sequence[torch.Generator]
 SHIFT = 0.125
 """Largest translation, share of the side."""
 HOLE = 0.5
@@ -60,7 +61,7 @@ def _head(channels: int, halvings: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(hidden, 1, 3, padding=1))
 
 
-def augment(x: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
+def augment(x: Tensor, rngs: Rngs) -> Tensor:
     """Colour, translation and cutout: (B, 3, H, W) => same shape.
 
     `rngs`: a generator for every image, of the CPU whatever the device of `x`.
@@ -68,7 +69,7 @@ def augment(x: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
     return cut_out(translate(colour(x, rngs), rngs), rngs)
 
 
-def colour(x: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
+def colour(x: Tensor, rngs: Rngs) -> Tensor:
     """Brightness +-0.5, then saturation by 0 to 2, then contrast by 0.5 to 1.5."""
     brightness, saturation, contrast = (_uniform(x, rngs) for _ in range(3))
     x = x + (brightness - 0.5)
@@ -78,7 +79,7 @@ def colour(x: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
     return (x - middle) * (contrast + 0.5) + middle
 
 
-def translate(x: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
+def translate(x: Tensor, rngs: Rngs) -> Tensor:
     """Shifts every image by up to 1/8 of its sides; zeros come in."""
     height, width = x.shape[2:]
     down, right = int(height * SHIFT + 0.5), int(width * SHIFT + 0.5)
@@ -90,7 +91,7 @@ def translate(x: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
     return torch.stack(moved)
 
 
-def cut_out(x: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
+def cut_out(x: Tensor, rngs: Rngs) -> Tensor:
     """Sets a box of half the sides to zero in every image; its centre is anywhere inside."""
     height, width = x.shape[2:]
     high, wide = int(height * HOLE + 0.5), int(width * HOLE + 0.5)
@@ -101,13 +102,11 @@ def cut_out(x: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
     return x * mask.to(x)
 
 
-def _uniform(x: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
+def _uniform(x: Tensor, rngs: Rngs) -> Tensor:
     return torch.cat([torch.rand(1, 1, 1, 1, generator=rng) for rng in rngs]).to(x)
 
 
-def _corners(
-    largest: tuple[int, int], rngs: Sequence[torch.Generator]
-) -> Iterator[tuple[int, int]]:
+def _corners(largest: tuple[int, int], rngs: Rngs) -> Iterator[tuple[int, int]]:
     """A pair of whole numbers from 0 to `largest`, both included, for every image."""
     for rng in rngs:
         top, left = (int(torch.randint(high + 1, (1,), generator=rng)) for high in largest)

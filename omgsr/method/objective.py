@@ -13,6 +13,8 @@ from omgsr.method.generator import Generator
 from omgsr.method.settings import ObjectiveSettings
 from omgsr.models.features import Features
 
+Maps = list[Tensor]
+Rngs = list[torch.Generator]
 Terms = dict[str, Tensor]
 
 
@@ -34,7 +36,7 @@ class Objective:
     """The networks of the losses `lpips` and `ssim`."""
 
     def backward(
-        self, batch: Batch, rngs: list[torch.Generator], share: float, measure: bool = False
+        self, batch: Batch, rngs: Rngs, share: float, measure: bool = False
     ) -> tuple[Terms, Terms]:
         """Adds `share` of the gradients of L_G to the adapters, of L_D to the heads, if any, and of
         the diffusion loss to the regulariser, if there is one.
@@ -65,9 +67,7 @@ class Objective:
         device, precision = self.features.mean.device.type, self.settings.precision
         return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
-    def _forward(
-        self, batch: Batch, rngs: list[torch.Generator]
-    ) -> tuple[losses.Outputs, list[Tensor], list[Tensor]]:
+    def _forward(self, batch: Batch, rngs: Rngs) -> tuple[losses.Outputs, Maps, Maps]:
         """The generator's outputs, and the features of x_sr and x_hq that the heads judge."""
         s, x_hq = self.settings, batch.x_hq
         z_hq, z_t = self.generator.targets(x_hq, rngs)
@@ -90,9 +90,7 @@ class Objective:
         )  # fmt: skip
         return outputs, fake, real
 
-    def _features(
-        self, x: Tensor, rngs: list[torch.Generator]
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def _features(self, x: Tensor, rngs: Rngs) -> tuple[Maps, Maps]:
         """Plain features for the heads and pooled ones for Dv3CD, each if a loss needs it."""
         weights = self.weights
         plain, pooled = weights.get("gan", 0) > 0, weights.get("dv3cd", 0) > 0
@@ -101,12 +99,12 @@ class Objective:
             return self.features(augment(x, rngs)), chain
         return self.features.plain_and_pooled(x, pooled, plain) if plain or pooled else ([], [])
 
-    def _judge(self, fake: list[Tensor], real: list[Tensor]) -> Terms:
+    def _judge(self, fake: Maps, real: Maps) -> Terms:
         """The terms of Eq. 14 from features already computed: those of x_sr need no heads."""
         judged = [self.discriminator([f.detach() for f in maps]) for maps in (fake, real)]
         return losses.discriminator_terms(judged[0], judged[1], self.settings.real_label)
 
-    def _regularise(self, z_sr: Tensor, rngs: list[torch.Generator], share: float) -> Terms:
+    def _regularise(self, z_sr: Tensor, rngs: Rngs, share: float) -> Terms:
         """The diffusion loss of the regulariser on the generator's latents (distillation.py)."""
         with lora.active(self.generator.backbone.denoiser, lora.REGULARISER):
             with self.arithmetic():
