@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 from omgsr import config
 from omgsr.baselines import foreign_outputs, registry
-from omgsr.baselines.known import KNOWN
-from omgsr.baselines.settings import Method
+from omgsr.baselines.settings import KNOWN, Method
 from omgsr.core import devices, files
 from omgsr.core.fingerprint import sha256
 from omgsr.data import manifest

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from omgsr.baselines.known import KNOWN, needs
+from omgsr.baselines.settings import KNOWN, needs
 from omgsr.inference.method import Method
 
 # What needs torch is imported when it is asked for: `omgsr --help` lists the names.
@@ -25,7 +25,7 @@ def load(
 
     `path` are the weights of those that have any, `foundation` the folder of the stage of that name
     for those that run on SD2.1-base. `color` is how these take the colours of the LQ image; the
-    others have them by themselves. `options` are those of `known.KNOWN`. The method may have
+    others have them by themselves. `options` are those of `settings.KNOWN`. The method may have
     `notes`: lines that say where it departs from its authors' program.
 
     Raises ValueError for an unknown name or option and for a missing path, and says where to get
