@@ -22,13 +22,10 @@ def align(x_sr: Tensor, x_lq: Tensor, how: Alignment) -> Tensor:
     """Gives x_sr the colours of x_lq: (B, 3, H, W) twice, in [-1, 1] => (B, 3, H, W)."""
     if x_sr.shape != x_lq.shape:
         raise ValueError(f"sizes differ: {tuple(x_sr.shape)} and {tuple(x_lq.shape)}")
-    if how == "adain":
-        return adain(x_sr, x_lq)
-    if how == "wavelet":
-        return wavelet(x_sr, x_lq)
-    if how == "none":
-        return x_sr
-    raise ValueError(f"colour alignment {how!r} is unknown; use adain, wavelet or none")
+    known = {"adain": adain, "wavelet": wavelet, "none": lambda x_sr, _: x_sr}
+    if how not in known:
+        raise ValueError(f"colour alignment {how!r} is unknown; use adain, wavelet or none")
+    return known[how](x_sr, x_lq)
 
 
 def bands(x_sr: Tensor, lq: Rows, how: Alignment, pixels: int = BAND) -> Bands:
