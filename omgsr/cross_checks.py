@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from omgsr.baselines.known import KNOWN, needs
+from omgsr.baselines.settings import KNOWN, needs
 from omgsr.core.wording import Fault, unknown
 from omgsr.data.settings import Images
 

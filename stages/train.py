@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,8 @@ from omgsr.method.generator import Generator
 from omgsr.models import features
 from omgsr.models.backbones import from_folder
 from omgsr.training import memory, previews, validation
-from omgsr.training.checkpoint import CheckpointError
 from omgsr.training.processes import Processes
-from omgsr.training.session import Session, fingerprint
+from omgsr.training.session import CheckpointError, Session, fingerprint
 from omgsr.training.settings import Settings, Train
 from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
 from stages.tracking.live import live
@@ -69,8 +68,7 @@ def trainer(settings: config.Config, about: dict[str, Any], processes: Processes
     if about["losses"].get("vsd"):
         generator.add_regulariser(about["seed"])
     network = features.load(FOUNDATION / "features")
-    plan = asdict(settings.train) | {"losses": about["losses"], "seed": about["seed"]}
-    chosen = Settings(**{field.name: plan[field.name] for field in fields(Settings)})
+    chosen = Settings(**vars(settings.train), losses=about["losses"], seed=about["seed"])
     device = processes.device
     memory.place(generator, network, device, chosen.precision, chosen.gradient_checkpointing)
     looked_at = perceptual.load((n for n, weight in chosen.losses.items() if weight), device)
@@ -147,12 +145,8 @@ def main(variant: str, timestep: str, seed: str) -> None:
             log = stack.enter_context(live(run.name, {**about, **asdict(plan)}, tags))
         processes.wait()  # nobody reads a checkpoint before the folder is this run's
         state = trainer(settings, about, processes)
-        session = Session(
-            trainer=state, work=work, checkpoint_every=plan.checkpoint_every,
-            log_every=plan.log_every, final=plan.final,
-            validate=validator(plan, held, about["scale"]) if processes.main else None,
-            validate_every=plan.validation.every if plan.validation else 1,
-        )  # fmt: skip
+        validate = validator(plan, held, about["scale"]) if processes.main else None
+        session = Session(trainer=state, work=work, validate=validate)
         pairs = Pairs(rows, about["scale"], plan.crop, run.seed)
         shown = Pairs(held or rows, about["scale"], None, run.seed, flip=False)
         train(session, pairs, shown, plan, log)

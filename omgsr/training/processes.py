@@ -9,6 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
@@ -19,40 +21,32 @@ class Processes:
     averaged, and no collective runs inside accumulation.
     """
 
+    rank: int = 0
+    """Number of this process, from 0."""
+    count: int = 1
+    """How many there are."""
+    device: torch.device = CPU
+    """Where this process computes."""
     accelerator: Accelerator | None = None
     """None trains alone."""
 
     @classmethod
     def start(cls) -> Self:
         """Those that torchrun or `accelerate launch` has started, or this one alone."""
-        made = cls(accelerator=Accelerator(cpu=not torch.cuda.is_available()))
+        found = Accelerator(cpu=not torch.cuda.is_available())
+        rank, count = found.process_index, found.num_processes
         wanted = int(os.environ.get("WORLD_SIZE", "1"))
-        if made.count != wanted:
+        if count != wanted:
             raise RuntimeError(
-                f"{wanted} processes were started, but accelerate found {made.count}: they would "
+                f"{wanted} processes were started, but accelerate found {count}: they would "
                 "train the same model side by side; see `accelerate env`"
             )
-        return made
-
-    @property
-    def rank(self) -> int:
-        """Number of this process, from 0."""
-        return self.accelerator.process_index if self.accelerator else 0
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return self.accelerator.num_processes if self.accelerator else 1
+        return cls(rank=rank, count=count, device=found.device, accelerator=found)
 
     @property
     def main(self) -> bool:
         """Whether this process writes files."""
         return self.rank == 0
-
-    @property
-    def device(self) -> torch.device:
-        """Where this process computes."""
-        return self.accelerator.device if self.accelerator else torch.device("cpu")
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes, the same in all of them."""

@@ -6,11 +6,12 @@ want it.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from omgsr.core import seeding
@@ -21,7 +22,7 @@ from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
 from omgsr.method.objective import Objective
 from omgsr.models.features import Features
-from omgsr.training import optimisers
+from omgsr.training import memory
 from omgsr.training.processes import Processes
 from omgsr.training.settings import Settings
 
@@ -52,7 +53,6 @@ class Trainer:
     settings: Settings
     processes: Processes = field(default_factory=Processes)
     perceptual: Mapping[str, losses.Perceptual] = field(default_factory=dict)
-    """The networks of the losses `lpips` and `ssim`."""
     discriminator: Discriminator = field(init=False)
     step: int = field(init=False, default=0)
     """Optimiser steps done."""
@@ -76,15 +76,17 @@ class Trainer:
         }  # fmt: skip
         self._parts = {name: parameters for name, parameters in parts.items() if parameters}
         self._optimisers = [
-            optimisers.build(s.optimiser, parameters, s.lr, s.weight_decay)
+            memory.optimiser(s.optimiser, parameters, s.lr, s.weight_decay)
             for parameters in self._parts.values()
         ]
-        self._average = optimisers.Average(self._adapters, s.ema) if s.ema else None
+        # Its decay rises as (1 + step) / (10 + step) up to `ema`: fresh weights do not stay in it.
+        self._average = EMAModel(self._adapters, decay=s.ema) if s.ema else None
         self._objective = Objective(
             generator=self.generator,
             features=self.features,
             discriminator=self.discriminator,
             settings=s,
+            weights=s.losses,
             perceptual=self.perceptual,
         )
 
@@ -106,7 +108,7 @@ class Trainer:
             optimiser.param_groups[0]["lr"] = self.settings.lr_at(self.step)
             optimiser.step()
         if self._average:
-            self._average.update()
+            self._average.step(self._adapters)
         self.step += 1
         return terms | norms if measure else terms
 
@@ -158,9 +160,15 @@ class Trainer:
 
         The generator computes in the precision of the training.
         """
-        average = self._average.in_place() if self._average else nullcontext()
-        with average, self._objective.arithmetic():
-            yield self.generator
+        if self._average:
+            self._average.store(self._adapters)
+            self._average.copy_to(self._adapters)
+        try:
+            with self._objective.arithmetic():
+                yield self.generator
+        finally:
+            if self._average:
+                self._average.restore(self._adapters)
 
     def adapters(self) -> list[Tensor]:
         """A copy of the adapters' weights on the CPU."""
@@ -190,6 +198,7 @@ class Trainer:
             optimiser.load_state_dict(value)
         if self._average:
             self._average.load_state_dict(state["average"])
+            self._average.to(self.device)
         self.step = state["step"]
 
 

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from omgsr.core import files
 from omgsr.data.dead_leaves import dead_leaves
-from omgsr.inference import benchmarks
 from omgsr.method.generator import Generator
 from omgsr.models import features, foundation, pretraining, prompt
 from omgsr.models.backbones import from_folder
 from omgsr.models.settings import Features, FoundationTraining
 from stages import foundation as stage
 from tests.helpers import hub, models
+from tests.helpers.restoring import restore
 
 ASSETS = Path(foundation.__file__).parents[1] / "assets" / "mini"
 FEW = FoundationTraining(
@@ -50,7 +50,7 @@ def restores(folder: Path) -> None:
     generator = Generator(from_folder.load(folder), 154)
     generator.add_adapters(2, 2, seed=0)
     lq = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    assert benchmarks.restore(generator, lq, 4).shape == (20, 28, 3)
+    assert restore(generator, lq, 4).shape == (20, 28, 3)
     maps = features.load(folder / "features")(torch.zeros(1, 3, 32, 32))
     assert [f.shape[2] for f in maps] == [8, 4, 2]
 
