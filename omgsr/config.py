@@ -81,6 +81,11 @@ class Config:
         method = self.methods.get(name)
         return (method.benchmarks if method else None) or tuple(self.benchmarks)
 
+    def restoring(self, benchmark: str) -> tuple[str, ...]:
+        """The methods and runs that restore a benchmark."""
+        every = self.method_names + self.run_names
+        return tuple(name for name in every if benchmark in self.benchmarks_of(name))
+
     @property
     def unset(self) -> tuple[tuple[str, str], ...]:
         """(key path, where to obtain it) of every data root and model path that is null."""

@@ -5,7 +5,6 @@ runs/<name>/method.json says what restored them: kind, options, and the sha256 o
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from omgsr.data import manifest
 from omgsr.data.manifest import Row
 from omgsr.inference import benchmarks
 from omgsr.inference.method import Method as Restorer
+from stages import call
 
 FOUNDATION = Path("foundation")
 
@@ -82,7 +82,4 @@ def card(given: Method, method: Restorer | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"baseline: {error}")
+    call(main)

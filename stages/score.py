@@ -6,7 +6,6 @@ same bytes.
 
 import csv
 import io
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -24,6 +23,7 @@ from omgsr.evaluation import contract, finished, metrics, scoring
 from omgsr.evaluation.metrics import Metric
 from omgsr.evaluation.scoring import Item, Scored
 from omgsr.evaluation.settings import Score
+from stages import call, workspace
 
 Rows = list[dict[str, str | float]]
 
@@ -45,8 +45,7 @@ def main(run: str) -> None:
     whole = any(metric.traits.whole_set for metric in loaded)
     against = {n: reference(settings.score, n, own) for n, own in items.items()} if whole else {}
     inputs = items | {f"{name}-reference": own for name, own in against.items()}
-    root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
-    work = root / "work" / f"score-{finished.fingerprint(told, inputs)}"
+    work = workspace() / "work" / f"score-{finished.fingerprint(told, inputs)}"
     rows: Rows = []
     notes = list(missing.values())
     with workdir.exclusive(work):
@@ -109,7 +108,4 @@ def write(folder: Path, rows: Rows, told: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"score: {error}")
+    call(main)

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from omgsr.evaluation.composite import AVERAGE
-from omgsr.reporting import figures, page, paper_numbers, timestep_figure
+from omgsr.reporting import figures, page, timestep_figure
+from omgsr.reporting.compared import Run
 from omgsr.reporting.page import Block
 from omgsr.reporting.tables import DASH, Cell, Table, grid, label
 
@@ -80,9 +81,7 @@ def differences(frame: pd.DataFrame, reference: str) -> Block:
     return Block("differences", f"Against {reference}", text, tables=tables)
 
 
-def composites(
-    frame: pd.DataFrame, timesteps: Mapping[str, int], variants: Mapping[str, str]
-) -> Block:
+def composites(frame: pd.DataFrame, runs: Sequence[Run]) -> Block:
     """Composite scores of the runs in the form of the paper's Figure 4 and Table 5."""
     if frame["composite"].isna().all():
         text = "A composite score compares OMGSR runs, so it takes at least two of them."
@@ -90,6 +89,7 @@ def composites(
     names = list(dict.fromkeys(frame["benchmark"]))
     wide = frame.pivot(index="run", columns="benchmark", values="composite").astype(float)
     best = wide[AVERAGE].max()
+    timesteps = {run.name: run.t for run in runs}
     rows = [
         [Cell(run), Cell(str(timesteps[run]), value=timesteps[run])]
         + [
@@ -98,7 +98,7 @@ def composites(
         ]
         for run in dict.fromkeys(frame["run"])
     ]
-    figure = figures.composite_curve(frame, timesteps, variants, paper_numbers.figure_4())
+    figure = figures.composite_curve(frame, runs)
     text = (
         "Every metric is scaled to 0..1 over the runs of a benchmark, 1 the best, and "
         "averaged (Eqs. 20 to 23). The values depend on which runs are compared."

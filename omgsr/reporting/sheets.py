@@ -3,14 +3,19 @@
 Pixels are shown as they are: the detail is enlarged by a whole number without smoothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib import get_data_path
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from omgsr.core import images
+from omgsr.data import manifest
+from omgsr.data.manifest import Row
 
 Pixels = NDArray[np.uint8]
 
@@ -30,6 +35,26 @@ class Picture:
     """Column name => image: LQ, each method, HQ where there is one."""
     captions: Mapping[str, str]
     """Column name => a line below it, such as its scores."""
+
+
+def chosen(
+    benchmark: str, runs: Sequence[str], scale: int, count: int
+) -> Iterator[tuple[Row, dict[str, Pixels]]]:
+    """`count` images of a benchmark, spread over it: LQ, bicubic, every run and HQ, of one size."""
+    for row in manifest.spread(manifest.read(f"data/pairs/{benchmark}.csv"), count):
+        lq = manifest.load_lq(row)
+        found = {"LQ (nearest)": nearest(lq, scale), "bicubic": images.upscale(lq, scale)}
+        for run in runs:
+            found[run] = images.read_rgb(Path("runs", run, "sr", benchmark, f"{row.name}.png"))
+        yield row, found | ({"HQ": manifest.load_hq(row)} if row.hq else {})
+
+
+def caption(scores: pd.DataFrame, benchmark: str, run: str, image: str) -> str:
+    """The first three scores of one picture."""
+    keys = {"benchmark": benchmark, "run": run, "image": image}
+    own = scores[(scores[list(keys)] == list(keys.values())).all(axis=1)]
+    first = own[["metric", "value"]].head(3).itertuples(index=False)
+    return "  ".join(f"{metric} {value:.4g}" for metric, value in first)
 
 
 def nearest(image: Pixels, scale: int) -> Pixels:

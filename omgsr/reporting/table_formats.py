@@ -4,7 +4,7 @@ tabulate is not asked: it widens heads by two and counts widths by what else is 
 """
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -14,9 +14,9 @@ LATEX_ROWS = 45
 """Rows of one LaTeX table at most: a page holds no more. Longer ones are continued."""
 
 
-def markdown(table: Table, best: str = "**{}**", second: str = "<ins>{}</ins>") -> str:
+def markdown(table: Table, second: str = "<ins>{}</ins>") -> str:
     """A GitHub table, aligned so that it also reads as plain text; title above, notes below it."""
-    laid, marks = grid(table), {"best": best, "second": second, "": "{}"}
+    laid, marks = grid(table), {"best": "**{}**", "second": second, "": "{}"}
     rows = [list(map(_pipe, laid.head))]
     for block in laid.blocks:
         rows += _texts(block, marks, _pipe)
@@ -63,6 +63,17 @@ def latex(table: Table) -> str:
         caption = " ".join(map(_escape, [*title, *(() if index else table.notes)]))
         parts.append(_float(laid.head, blocks, caption))
     return "\n".join(parts)
+
+
+FORMATS = {"md": markdown, "csv": plain_csv, "tex": latex}
+"""Endings of the files of a table."""
+
+
+def rows(head: Sequence[str], names: int, body: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a plain Markdown table, of whose columns the first `names` hold no numbers."""
+    rule = "|---" * names + "|---:" * (len(head) - names) + "|"
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (head, *body)]
+    return [lines[0], rule, *lines[1:]]
 
 
 def _float(head: Sequence[str], blocks: Sequence[Rows], caption: str) -> str:

@@ -13,16 +13,13 @@ import pandas as pd
 
 from omgsr.evaluation.composite import AVERAGE
 from omgsr.evaluation.metrics import Traits
+from omgsr.reporting.compared import Compared
 
 DASH = "–"
 COMPOSITE = Traits(name="composite", lower_better=False, full_reference=False)
 """The composite score as a line of the table."""
 DIGITS = {"psnr": 2, "fid": 2}
 """Decimals of a metric; all others have four, as in the paper."""
-PIPELINE_ONLY = (
-    "Model mini: these numbers show that the pipeline works, with a small model that was trained "
-    "for minutes. They say nothing about the paper's results."
-)
 Known = Mapping[tuple[str, str, str], float | None]
 """(run, benchmark, metric) => value."""
 
@@ -108,31 +105,22 @@ class Grid:
     """The rows of each benchmark."""
 
 
-def caveats(backbone: str) -> list[str]:
-    """What stands below every table of a backbone's numbers: PIPELINE_ONLY for the small model."""
-    return [PIPELINE_ONLY] if backbone == "mini" else []
-
-
 def score_table(
     scores: pd.DataFrame,
     composites: pd.DataFrame,
-    runs: Sequence[str],
-    benchmarks: Mapping[str, bool],
-    metrics: Sequence[Traits],
+    told: Compared,
     notes: Sequence[str] = (),
 ) -> Table:
     """The table of all runs from the long frames of scores and composites.
 
-    `benchmarks` tells of each whether it is paired: metrics that need HQ images have a line there
-    only. Composite lines are left out where no run has one.
+    Metrics that need HQ images have a line on paired benchmarks only. Composite lines are left out
+    where no run has one.
     """
-    known = means(scores, composites)
-    lines = [
-        one
-        for benchmark, paired in (*benchmarks.items(), (AVERAGE, False))
-        for one in block(known, benchmark, runs, () if benchmark == AVERAGE else metrics, paired)
-    ]
-    return Table(runs=tuple(runs), lines=tuple(lines), notes=tuple(notes))
+    known, lines = means(scores, composites), list[Line]()
+    for benchmark, paired in told.benchmarks.items():
+        lines += block(known, benchmark, told.names, told.traits, paired)
+    lines += block(known, AVERAGE, told.names, (), paired=False)
+    return Table(runs=told.names, lines=tuple(lines), notes=tuple(notes))
 
 
 def means(scores: pd.DataFrame, composites: pd.DataFrame | None = None) -> Known:

@@ -1,7 +1,5 @@
 """Experiments of DVC as commands: one of many runs, or many by its queue. For ablate.py."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
@@ -24,7 +22,7 @@ Axes = Sequence[Sequence[Any]]
 """Variants, timesteps and seeds of a sweep."""
 
 
-class ExperimentError(RuntimeError):
+class ExperimentError(ChildProcessError):
     """A command of DVC or git that failed; its own words came before."""
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from omgsr import config
 from omgsr.reporting import ablation
-from omgsr.reporting.ablation import Run
+from omgsr.reporting.compared import Run
 from stages.experiments import ablate, dvc_experiments
 
 ROOT = Path(__file__).parents[2]
@@ -78,8 +78,7 @@ def test_the_figure_has_every_setting_and_t_star(count: int) -> None:
             made.append(Run(name=f"v-{t}-{seed}", variant="v", asked=str(t), t=t, seed=seed))
             rows += [(made[-1].name, b, t / 1000 + seed / 9) for b in ("one", "average")]
     composites = pd.DataFrame(rows, columns=["run", "benchmark", "value"])
-    paper = pd.DataFrame({"t": [1, 999], "composite": [0.9, 0.0]})
-    figure = ablation.figure(ablation.spread(composites, made), composites, made, STAR, paper)
+    figure = ablation.figure(ablation.spread(composites, made), composites, made, STAR, paper=True)
     (axes,) = figure.axes
     labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     if count == 2:
@@ -87,6 +86,7 @@ def test_the_figure_has_every_setting_and_t_star(count: int) -> None:
         assert {"one", "average, a seed each"} < set(labels)
     else:
         assert {"v, one", "v, average", "t* = 162 (Eq. 5), 95 %"} < set(labels)
+        assert axes.lines[0].get_label() == "the paper's average (Table 5)"
         whole = next(line for line in axes.lines if line.get_label() == "v, average")
         assert list(whole.get_xdata()) == [1, 101, 201, 301, 401]
 

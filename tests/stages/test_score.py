@@ -20,6 +20,7 @@ from omgsr.data import manifest
 from omgsr.evaluation import metrics, statistics
 from omgsr.evaluation.composite import composite
 from omgsr.reporting import summary, tables
+from omgsr.reporting.compared import Compared
 from stages import score
 from tests.helpers import weights
 
@@ -160,7 +161,8 @@ def test_the_report_copes_with_a_metric_that_has_no_image_rows(scored):
     assert gaps.loc[["fid"], ["low", "high", "won"]].isna().all(axis=None)
     assert gaps.loc[["psnr"], ["low", "high", "won"]].notna().all(axis=None)
     paired = {"pairs": True, "alone": False, "named": False}
-    table = tables.score_table(frame, composite(frame, lower), [RUN, "other"], paired, traits)
+    told = Compared(methods=(RUN, "other"), benchmarks=paired, traits=tuple(traits))
+    table = tables.score_table(frame, composite(frame, lower), told)
     lines = {(one.benchmark, one.traits.name): one.texts for one in table.lines}
     dashes = (tables.DASH, tables.DASH)
     assert lines.get(("alone", "fid"), dashes) == dashes
