@@ -1,22 +1,19 @@
-"""`omgsr doctor`: what is here, what is missing, and how to get it."""
-
-import argparse
-import textwrap
-from pathlib import Path
-
-DESCRIPTION = """\
+"""\
 Looks at this machine, the packages, the pre-trained models, the data and the metrics of a profile,
 without any network, and says of everything that is missing which command gets it, from where, and
 under what terms. The exit code is 0 where the profile can run.
 
   omgsr doctor
-  omgsr doctor --profile paper"""
+  omgsr doctor --profile paper
+"""
 
+import argparse
+import textwrap
+from pathlib import Path
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
-    parser.add_argument("folder", nargs="?", default=".", help="the repository (default: here)")
-    parser.add_argument("--profile", help="another profile than the one of params.yaml")
+from omgsr.commands import profile
+
+arguments = profile
 
 
 def run(given: argparse.Namespace) -> int:
@@ -26,8 +23,9 @@ def run(given: argparse.Namespace) -> int:
 
     root = Path(given.folder)
     settings = config.load(root, given.profile, ready=False)
-    missing = 0
+    found = []
     for one in doctor_findings.everything(settings, root):
+        found.append(one.status)
         first = f"{one.status:8} {one.part:9} {one.what:34} "
         # Addresses and commands are never broken: they are to be copied.
         print(
@@ -36,9 +34,7 @@ def run(given: argparse.Namespace) -> int:
                 break_long_words=False, break_on_hyphens=False,
             )
         )  # fmt: skip
-        missing += one.status == "missing"
-    print(
-        f"\nprofile {settings.profile}: "
-        + (f"{missing} things are missing" if missing else "everything that it needs is here")
-    )
-    return 1 if missing else 0
+    missing = found.count("missing")
+    said = f"{missing} things are missing" if missing else "everything that it needs is here"
+    print(f"\nprofile {settings.profile}: {said}")
+    return int(missing > 0)

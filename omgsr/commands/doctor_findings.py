@@ -3,8 +3,8 @@
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -12,17 +12,13 @@ from omgsr.config import Config
 from omgsr.core import environment
 from omgsr.models import catalogue, feature_weights
 
-Status = str
-"""`ok`, `missing` or `note`."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
+class Finding(NamedTuple):
     """One line of a checkup."""
 
     part: str
     what: str
-    status: Status
+    status: Literal["ok", "missing", "note"]
     text: str
     """What is there, or how to get it and under what terms."""
 
@@ -39,47 +35,48 @@ def everything(config: Config, root: Path) -> Iterator[Finding]:
 def machine(root: Path) -> Iterator[Finding]:
     """Processors, memory, GPUs and disk."""
     found = environment.describe()
-    yield Finding(part="machine", what="python", status="ok", text=str(found["python"]))
+    yield Finding("machine", "python", "ok", str(found["python"]))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    text = f"{found['processors']} processors, {memory:.0f} GiB of memory"
-    yield Finding(part="machine", what="cpu", status="ok", text=text)
+    yield Finding(
+        "machine", "cpu", "ok", f"{found['processors']} processors, {memory:.0f} GiB of memory"
+    )
     names = [
         f"{torch.cuda.get_device_name(i)}, {torch.cuda.mem_get_info(i)[1] / 2**30:.0f} GiB"
         for i in range(torch.cuda.device_count())
     ]
     text = "; ".join(names) or "none: the profile mini needs none, paper and official do"
-    yield Finding(part="machine", what="gpu", status="ok" if names else "note", text=text)
+    yield Finding("machine", "gpu", "ok" if names else "note", text)
     free = shutil.disk_usage(root).free / 2**30
-    yield Finding(part="machine", what="disk", status="ok", text=f"{free:.0f} GiB free")
+    yield Finding("machine", "disk", "ok", f"{free:.0f} GiB free")
 
 
 def packages() -> Iterator[Finding]:
     """The packages that results depend on."""
-    versions = environment.describe()["packages"]
-    assert isinstance(versions, dict)
+    versions: Any = environment.describe()["packages"]
     for name, version in versions.items():
-        status = "missing" if version == "not installed" else "ok"
-        text = version if status == "ok" else "run `make install`"
-        yield Finding(part="packages", what=name, status=status, text=text)
+        if version == "not installed":
+            yield Finding("packages", name, "missing", "run `make install`")
+        else:
+            yield Finding("packages", name, "ok", version)
 
 
 def model(config: Config, root: Path) -> Iterator[Finding]:
     """The pre-trained model and the feature network."""
     plan = config.foundation
     if plan.source in ("shipped", "train"):
-        yield Finding(part="model", what=plan.backbone, status="ok", text="comes with omgsr")
+        yield Finding("model", plan.backbone, "ok", "comes with omgsr")
         return
     licence = catalogue.KNOWN[plan.backbone].licence if plan.backbone in catalogue.KNOWN else "?"
     obtain = plan.obtain or catalogue.obtain(plan.backbone)
     if plan.source == "hub":
         text = f"hub id {plan.path} at {plan.revision}, downloaded when needed ({licence})"
-        yield Finding(part="model", what=plan.backbone, status="note", text=text)
+        yield Finding("model", plan.backbone, "note", text)
     else:
         yield _path("model", plan.backbone, plan.path, root, f"{obtain} ({licence})")
     network = plan.features
     if network.path is None:
         text = f"asked of timm's hub when needed; offline: {feature_weights.obtain(network.name)}"
-        yield Finding(part="model", what=network.name, status="note", text=text)
+        yield Finding("model", network.name, "note", text)
     else:
         yield _path("model", network.name, network.path, root, feature_weights.obtain(network.name))
 
@@ -92,7 +89,7 @@ def data(config: Config, root: Path) -> Iterator[Finding]:
     for name, parts in sets.items():
         folders = [folder for part in parts for folder in part.folders]
         if not folders:
-            yield Finding(part="data", what=name, status="ok", text="comes with the packages")
+            yield Finding("data", name, "ok", "comes with the packages")
         for folder in folders:
             yield _path("data", name, folder.path, root, folder.obtain or "a path")
 
@@ -106,16 +103,15 @@ def scores(config: Config) -> Iterator[Finding]:
             read = metrics.load(name).weights
         except metrics.MetricError as error:
             # Without its weights a metric is a dash in the tables; the pipeline goes on.
-            yield Finding(part="metrics", what=name, status="note", text=str(error))
+            yield Finding("metrics", name, "note", str(error))
         else:
             text = ", ".join(["loads offline", *(one.file for one in read)])
-            yield Finding(part="metrics", what=name, status="ok", text=text)
+            yield Finding("metrics", name, "ok", text)
 
 
 def _path(part: str, what: str, path: str | None, root: Path, obtain: str) -> Finding:
     if path is None:
-        return Finding(part=part, what=what, status="missing", text=f"path: null; {obtain}")
-    full = root / Path(path).expanduser()
-    if not full.exists():
-        return Finding(part=part, what=what, status="missing", text=f"{path}: not there; {obtain}")
-    return Finding(part=part, what=what, status="ok", text=str(path))
+        return Finding(part, what, "missing", f"path: null; {obtain}")
+    if not (root / Path(path).expanduser()).exists():
+        return Finding(part, what, "missing", f"{path}: not there; {obtain}")
+    return Finding(part, what, "ok", path)
