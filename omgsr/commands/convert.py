@@ -5,7 +5,7 @@ adapters as PEFT folders of safetensors with a card:
 
 The folder, like the file itself, is a `path` for a method in params.yaml:
 
-Methods:
+  methods:
     osediff: {kind: osediff, path: weights/osediff}
 
 A file that would run code or that holds anything but weights is refused.
