@@ -3,8 +3,6 @@
 params.yaml holds the science, configs/<profile>.yaml the scale; each top-level key lives in one.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -30,36 +28,24 @@ PARAMS = ("profile", "seed", "variants", "sweep", "methods", "degradation")
 
 @section
 class Config:
-    """Everything a run depends on."""
+    """Everything a run depends on: a section of either file each, or what it names."""
 
     profile: str
     """Name of the file in configs/."""
     seed: Whole
     """Root of all randomness."""
     degradation: dict[str, Preset]
-    """Degradation presets by name."""
     variants: dict[str, Variant]
-    """Training variants by name."""
     sweep: Sweep
-    """The runs, and the methods beside them."""
     methods: dict[str, Method]
-    """Methods beside OMGSR by name."""
     ablations: dict[str, Ablation]
-    """Comparisons that `make ablations` makes, by name."""
     data: Data
-    """Training pairs."""
     benchmarks: dict[str, Benchmark]
-    """Test sets by name."""
     foundation: Foundation
-    """Pre-trained model."""
     timestep: TimestepSection
-    """Computation of t*."""
     train: Train
-    """Fine-tuning."""
     infer: Infer
-    """Restoration."""
     score: Score
-    """Metrics."""
 
     @property
     def runs(self) -> tuple[Run, ...]:

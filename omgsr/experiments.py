@@ -1,7 +1,5 @@
 """Runs by name: the sweep of a pipeline and the ablations, each variants x timesteps x seeds."""
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Annotated, Any, Literal, NamedTuple
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ class Kept:
         if path.exists():
             told = files.read_json(path)
             features = {m: np.array(one, np.float32) for m, one in told["features"].items()}
-            notes = tuple(told["notes"])
-            return Scored(name=name, values=told["values"], notes=notes, features=features)
+            return Scored(name, told["values"], tuple(told["notes"]), features)
         scored = compute()
         # JSON gives a float64 back to the last bit, and a float32 by way of it.
         features = {metric: one.tolist() for metric, one in scored.features.items()}
@@ -44,17 +43,10 @@ def fingerprint(contract: Mapping[str, Any], sets: Mapping[str, Iterable[Item]])
     for path in code("core", "data", "evaluation"):
         digest.update(path.read_bytes())
     for package in ("numpy", "scipy", "pillow", "opencv-python-headless", "torchvision", "timm"):
-        digest.update(f"{package} {_version(package)}".encode())
+        digest.update(f"{package} {version(package)}".encode())
     content = cache(sha256)
     for name, items in sets.items():
         for item in items:
             hq = content(item.row.hq) if item.row.hq else ""
             digest.update(f"{name}{item.row}{content(item.sr)}{hq}".encode())
     return digest.hexdigest()[:16]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

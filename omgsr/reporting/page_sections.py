@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -56,9 +57,8 @@ def paper(found: Sequence[Table]) -> Block:
     """Our runs in the form of the paper's tables, beside what the paper prints."""
     shown = []
     for table in found:
-        laid = grid(table)
-        rows = [row for block in laid.blocks for row in block]
-        shown.append(page.Table(laid.head, rows, 2, table.title, table.notes))
+        head, blocks = grid(table)
+        shown.append(page.Table(head, list(chain(*blocks)), 2, table.title, table.notes))
     none = "None of the paper's tables is about these runs and benchmarks."
     return Block("paper", "The paper's tables", "" if shown else none, tables=shown)
 

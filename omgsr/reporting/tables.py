@@ -96,15 +96,6 @@ class Table:
 Rows = Sequence[Sequence[Cell]]
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table laid out; its first two columns are names."""
-
-    head: tuple[str, ...]
-    blocks: Sequence[Rows]
-    """The rows of each benchmark."""
-
-
 def score_table(
     scores: pd.DataFrame,
     composites: pd.DataFrame,
@@ -157,18 +148,20 @@ def label(traits: Traits) -> str:
     return f"{traits.name} {traits.arrow}"
 
 
-def grid(table: Table) -> Grid:
-    """The table laid out; rows of runs that have no value on a benchmark are left out."""
+def grid(table: Table) -> tuple[tuple[str, ...], list[Rows]]:
+    """Head and rows of each benchmark; the first two columns are names.
+
+    Rows of runs that have no value on a benchmark are left out.
+    """
     blocks = [list(own) for _, own in groupby(table.lines, key=lambda line: line.benchmark)]
     if table.down == "metrics":
-        rows = [
+        return ("Benchmark", "Metric", *table.runs), [
             [(Cell(one.benchmark), Cell(label(one.traits)), *one.cells) for one in lines]
             for lines in blocks
         ]
-        return Grid(("Benchmark", "Metric", *table.runs), rows)
     columns = list(dict.fromkeys(label(line.traits) for line in table.lines))
     found = [_runs_down(table.runs, lines, columns) for lines in blocks]
-    return Grid(("Benchmark", "Run", *columns), [rows for rows in found if rows])
+    return ("Benchmark", "Run", *columns), [rows for rows in found if rows]
 
 
 def _runs_down(runs: Sequence[str], lines: Sequence[Line], columns: Sequence[str]) -> Rows:

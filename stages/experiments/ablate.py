@@ -13,7 +13,6 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -25,6 +24,7 @@ from omgsr.evaluation.composite import AVERAGE, composite
 from omgsr.reporting import ablation, paper_numbers, plot_style, table_formats
 from omgsr.reporting.compared import Run, caveats
 from stages import call
+from stages.experiments import filled
 from stages.experiments.dvc_experiments import git, side_by_side, together
 
 OUT = Path("reports/ablations")
@@ -67,34 +67,20 @@ def publish(name: str, settings: config.Config, revision: str) -> None:
     files.write_bytes(out / "scores.md", git("show", f"{revision}:reports/tables/scores.md"))
     drawn = ablation.figure(summary, composites, runs, star, paper=plan.table == 5)
     plot_style.save(drawn, out / "figure.png")
-    said = [ablation.table(summary), "", *(f"- {x}" for x in ablation.verdict(composites, runs))]
-    files.write_text(out / "README.md", "\n".join(readme(name, settings, star, said)) + "\n")
-
-
-def readme(name: str, settings: config.Config, star: dict[str, Any], said: list[str]) -> list[str]:
-    """What was compared, by which commit and settings, what came out, and what that says."""
-    plan, commit = settings.ablations[name], git("rev-parse", "--short=12", "HEAD").decode().strip()
     changed = git("diff", "--name-only", "HEAD", "--", ".", ":!reports", ":!dvc.lock").decode()
-    files_changed = f", with changes to {', '.join(changed.split())}" if changed.strip() else ""
-    seeds = ", ".join(map(str, plan.seeds))
-    lines = [
-        f"# {plan.title}", "",
-        f"`python -m stages.experiments.ablate {name}` at commit {commit}{files_changed}; profile "
-        f"{settings.profile}, {settings.train.steps} steps, seeds {seeds}; t* = {star['t']} "
-        f"(95 % interval {star['low']} to {star['high']}).",
-        f"The runs: `dvc exp apply ablation-{name}` in a clean tree of that commit.", "",
-        "Composite score (Eqs. 20-23) over the runs of this ablation: 1 is best and 0 worst in",
-        "every metric among these runs, so it is not on one scale with another ablation's.", "",
-        *said, "", "![Composite scores](figure.png)", "",
-        "[Every metric](scores.md); `spread.csv` has its mean and spread over seeds, `scores.csv`",
-        "every image.", "", "## What it does not show", "",
-        *(f"- {text}" for text in (*caveats(settings.foundation.backbone), *plan.limits)),
-    ]  # fmt: skip
-    return lines + (printed(plan.table) if plan.table else [])
+    text = filled(
+        "ablation.md.jinja", name=name, plan=plan, settings=settings, star=star,
+        commit=git("rev-parse", "--short=12", "HEAD").decode().strip(),
+        changes=f", with changes to {', '.join(changed.split())}" if changed.strip() else "",
+        table=ablation.table(summary), verdict=ablation.verdict(composites, runs),
+        limits=[*caveats(settings.foundation.backbone), *plan.limits],
+        printed=printed(plan.table) if plan.table else "",
+    )  # fmt: skip
+    files.write_text(out / "README.md", text)
 
 
-def printed(number: int) -> list[str]:
-    """The same composite over the paper's printed numbers, to compare orders."""
+def printed(number: int) -> str:
+    """The same composite over the paper's printed numbers, to compare orders, in Markdown."""
     scores = paper_numbers.table(number)
     scores = scores[scores["metric"] != "composite"]
     lower = {name: metrics.traits(name).lower_better for name in scores["metric"].unique()}
@@ -102,9 +88,7 @@ def printed(number: int) -> list[str]:
     average = found[found["benchmark"] == AVERAGE].set_index("run")["composite"].astype(float)
     average = average.sort_values(ascending=False)  # a run without every number comes last
     rows = ((name, "–" if pd.isna(v) else f"{v:.3f}") for name, v in average.items())
-    return ["", f"## The paper's Table {number}", "",
-            "The same composite over its printed numbers (one seed).", "",
-            *table_formats.rows(["run", "average"], 1, rows)]  # fmt: skip
+    return "\n".join(table_formats.rows(["run", "average"], 1, rows))
 
 
 if __name__ == "__main__":

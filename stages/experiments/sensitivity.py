@@ -26,6 +26,7 @@ from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Latent
 from omgsr.reporting import plot_style, sensitivity
 from stages import call
+from stages.experiments import filled
 from stages.experiments.dvc_experiments import git
 
 OUT, FOUNDATION = Path("reports/sensitivity"), Path("foundation")
@@ -43,7 +44,8 @@ def main(foundations: dict[str, Path], stored: bool) -> None:
     found = sensitivity.table(moments, snr, settings.timestep.bootstrap, settings.seed)
     files.write_text(OUT / "sensitivity.csv", found.to_csv(index=False))
     text = sensitivity.markdown(found)
-    files.write_text(OUT / "README.md", "\n".join([*about(settings, made_by), text, "", *END]))
+    values = {"settings": settings, "made_by": made_by, "table": text}
+    files.write_text(OUT / "README.md", filled("sensitivity.md.jinja", **values))
     plot_style.save(sensitivity.figure(found), OUT / "sensitivity.png")
     print(text)
 
@@ -132,25 +134,6 @@ def made_at(*words: str) -> str:
     except OSError:
         return ""
     return f"`make sensitivity` at commit {commit}. " if commit else ""
-
-
-def about(settings: config.Config, made_by: str) -> list[str]:
-    """What the table is of, and the commit that made its numbers."""
-    return [
-        "# How t* depends on what it is computed from", "",
-        f"{made_by}Profile {settings.profile}: `{settings.data.degradation}` pairs, latent "
-        f"`{settings.timestep.latent}`, backbone {settings.foundation.backbone}. Each row changes "
-        "one thing; `images` takes random parts of the profile's own pairs.", "",
-    ]  # fmt: skip
-
-
-END = [
-    "![t* of every setting](sensitivity.png)", "",
-    "Intervals are 95 % of bootstrap resamplings of the images, for `images` of random parts. They",
-    "say how firm t* is for such images, not how good a model trained at it is. `moments.csv` and",
-    "`snr.csv` are all that the table is made of:",
-    "`python -m stages.experiments.sensitivity --stored`.", "",
-]  # fmt: skip
 
 
 def named(text: str) -> tuple[str, Path]:

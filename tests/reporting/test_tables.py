@@ -146,9 +146,9 @@ def test_latex_is_escaped_and_ruled():
 
 def test_runs_down_leaves_out_what_has_no_value():
     lines = (line(1.0, None, benchmark="a"), line(None, None, benchmark="b"))
-    laid = tables.grid(Table(runs=("p", "q"), lines=lines, down="runs"))
-    assert laid.head == ("Benchmark", "Run", "psnr ↑")
-    assert [[[cell.text for cell in row] for row in rows] for rows in laid.blocks] == [
+    head, blocks = tables.grid(Table(runs=("p", "q"), lines=lines, down="runs"))
+    assert head == ("Benchmark", "Run", "psnr ↑")
+    assert [[[cell.text for cell in row] for row in rows] for rows in blocks] == [
         [["a", "p", "1.00"]]
     ]
     shown = Table(runs=("p", "q"), lines=lines, down="runs")
