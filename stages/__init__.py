@@ -1,6 +1,7 @@
 """The stages of dvc.yaml: each reads its inputs, calls `omgsr`, and writes its outputs."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,8 +9,17 @@ from typing import Any
 
 
 def workspace() -> Path:
-    """Where the users' folders and work/ are; a temporary experiment runs in a copy beside it."""
+    """Where the users' folders and work/ are, also for DVC's temporary copies, where runs end."""
     return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+
+
+def git(*words: str) -> bytes:
+    """What a command of git prints; a ChildProcessError has its own words."""
+    done = subprocess.run(["git", *words], capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise ChildProcessError(f"`git {' '.join(words)}` failed: {said}")
+    return done.stdout
 
 
 def call(main: Callable[..., None], words: Sequence[Any] | None = None) -> None:

@@ -23,9 +23,9 @@ from omgsr.evaluation import metrics
 from omgsr.evaluation.composite import AVERAGE, composite
 from omgsr.reporting import ablation, paper_numbers, plot_style, table_formats
 from omgsr.reporting.compared import Run, caveats
-from stages import call
+from stages import call, git
 from stages.experiments import filled
-from stages.experiments.dvc_experiments import git, side_by_side, together
+from stages.experiments.dvc_experiments import side_by_side, together
 
 OUT = Path("reports/ablations")
 

@@ -25,9 +25,8 @@ from omgsr.method import latent_moments, timestep
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Latent
 from omgsr.reporting import plot_style, sensitivity
-from stages import call
+from stages import call, git
 from stages.experiments import filled
-from stages.experiments.dvc_experiments import git
 
 OUT, FOUNDATION = Path("reports/sensitivity"), Path("foundation")
 

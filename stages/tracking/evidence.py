@@ -1,11 +1,13 @@
 """What the runs of one report have in MLflow beside numbers: files, pictures, data sets."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omgsr.config import Config
+from omgsr.core.yaml_files import read_yaml
+from omgsr.data import manifest
 from stages.tracking import labels
 from stages.tracking.labels import digest
 from stages.tracking.registry import Data, Picture
@@ -24,6 +26,8 @@ class Shared:
     report: str
     """Digest of the report's files."""
     benchmarks: tuple[Data, ...]
+    locked: dict[str, Any]
+    """The stages of dvc.lock."""
 
 
 def share(config: Config) -> Shared:
@@ -34,6 +38,7 @@ def share(config: Config) -> Shared:
         artifacts=((Path("dvc.lock"), ""), *files),
         report=digest(changed, files=tuple(path for path, _ in files)),
         benchmarks=tuple(measured_on(config)),
+        locked=read_yaml(Path("dvc.lock"), "dvc.lock")["stages"],
     )
 
 
@@ -69,6 +74,5 @@ def measured_on(config: Config) -> Iterator[Data]:
 def dataset(name: str, context: str, made_of: str) -> Data:
     """Describe a set of data/pairs."""
     path = f"data/pairs/{name}.csv"
-    with open(path, newline="", encoding="utf-8") as file:
-        count = sum(1 for _ in csv.reader(file)) - 1
+    count = len(manifest.read(path))
     return Data(name=name, context=context, path=path, digest=made_of[:32], rows=count)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from omgsr.config import Config
 from omgsr.core.files import read_json
+from stages import git
 
 
 def digest(*values: Any, files: tuple[Path, ...] = ()) -> str:
@@ -19,16 +19,14 @@ def digest(*values: Any, files: tuple[Path, ...] = ()) -> str:
     return sha256(b"".join([text.encode(), *(file.read_bytes() for file in files)])).hexdigest()
 
 
-def git(*arguments: str) -> str:
-    """Give the output of git, '' where there is no repository."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else ""
-
-
 def origin() -> tuple[str, str]:
     """Give the commit and what differs from it, as a patch, but for what the pipeline writes."""
     ours = ("--", ".", ":!reports", ":!dvc.lock")
-    return git("rev-parse", "HEAD").strip(), git("diff", "--binary", "HEAD", *ours)
+    try:
+        commit, patch = git("rev-parse", "HEAD"), git("diff", "--binary", "HEAD", *ours)
+    except ChildProcessError:  # no repository
+        return "", ""
+    return commit.decode().strip(), patch.decode()
 
 
 def way_back(run: str, commit: str, patch: str) -> str:

@@ -143,22 +143,20 @@ def test_a_locked_queue_is_not_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> 
     queue(monkeypatch, "", QUEUE)
     assert dvc_experiments.status()[1] == 3
     queue(monkeypatch, "")
-    with pytest.raises(dvc_experiments.ExperimentError, match="status` failed: ERROR: locked"):
+    with pytest.raises(ChildProcessError, match="status` failed: ERROR: locked"):
         dvc_experiments.status()
 
 
 def test_a_queue_without_workers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     queue(monkeypatch, QUEUE.replace("1 active, 2", "0 active, 0"))
-    with pytest.raises(dvc_experiments.ExperimentError, match=r"1 runs left and no worker"):
+    with pytest.raises(ChildProcessError, match=r"1 runs left and no worker"):
         dvc_experiments.wait("lrr", ["lrr-a-0", "lrr-b-0"])
     dvc_experiments.wait("lrr", ["lrr-b-0"])
 
 
 def test_a_failed_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     queue(monkeypatch, QUEUE, QUEUE.replace("Running", "Failed"))
-    with pytest.raises(
-        dvc_experiments.ExperimentError, match="lrr-a-0 failed; see `dvc queue logs"
-    ):
+    with pytest.raises(ChildProcessError, match="lrr-a-0 failed; see `dvc queue logs"):
         dvc_experiments.wait("lrr", ["lrr-a-0", "lrr-b-0"])
 
 
@@ -170,7 +168,7 @@ def test_an_unknown_ablation_is_refused_with_the_known_ones(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="unknown ablation 'lpr'; did you mean 'lrr'"):
         ablate.main(["lpr"], 0)
-    with pytest.raises(dvc_experiments.ExperimentError, match="git rev-parse HEAD"):
+    with pytest.raises(ChildProcessError, match="git rev-parse HEAD"):
         ablate.main(["lrr"], 0)  # not a repository
 
 

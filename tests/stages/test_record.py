@@ -14,8 +14,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 
+from omgsr.config import load
 from stages import record
-from stages.tracking import labels
+from stages.tracking import evidence, labels
 
 RUN = "full-auto-0"
 Stage = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -269,7 +270,9 @@ def test_an_unreachable_store_loses_nothing(project: Path, stage: Stage) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        "reports/timestep.json", "reports/scores.csv", "runs/full-auto-0/model/omgsr.json",
+        "reports/timestep.json",
+        "reports/scores.csv",
+        "runs/full-auto-0/model/omgsr.json",
         "dvc.lock",
     ],
 )
@@ -287,7 +290,7 @@ def test_a_run_that_dvc_did_not_lock_is_named(
 ) -> None:
     monkeypatch.chdir(project)
     with pytest.raises(FileNotFoundError, match="train@no_lrr-1-0"):
-        record.lock_entries("no_lrr-1-0", ("train", "infer"))
+        record.lock_entries(evidence.share(load()).locked, "no_lrr-1-0", ("train", "infer"))
 
 
 def run_git(*commands: str) -> None:
