@@ -71,9 +71,7 @@ class Ablation(_Product):
     title: str
     """What is compared."""
     variants: Names
-    """Names out of `variants`."""
     timesteps: Timesteps
-    """`auto` or 1..999."""
     seeds: Seeds
     """Seeds of training; several of them give a spread."""
     table: Literal[1, 2, 4, 5] | None = None

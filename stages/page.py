@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
 
@@ -12,8 +11,6 @@ from omgsr.core.files import read_json
 from omgsr.reporting import compared, page, page_sections, paper_tables, sheets
 from omgsr.reporting.tables import score_table
 from stages import call
-
-OUT, SHOWN = Path("reports"), 4
 
 
 def main() -> None:
@@ -47,18 +44,17 @@ def main() -> None:
             ),
         ],
     )
-    files.write_text(OUT / "index.html", html)
+    files.write_text("reports/index.html", html)
 
 
 def shown(settings: config.Config, scores: pd.DataFrame) -> Iterator[page.Picture]:
     """Give some pictures of each benchmark, at first LQ beside the last run."""
     for benchmark in settings.benchmarks:
         own = settings.restoring(benchmark)
-        for row, versions in sheets.chosen(benchmark, own, settings.data.scale, SHOWN):
-            told = [f"{run}: {sheets.caption(scores, benchmark, run, row.name)}" for run in own]
-            first = next(iter(versions))
-            last = settings.run_names[-1]
-            yield page.picture(f"{benchmark}, {row.name}", versions, first, last, told)
+        for one in sheets.pictures(benchmark, own, scores, settings.data.scale):
+            told = [f"{run}: {text}" for run, text in one.captions.items()]
+            first, last = next(iter(one.versions)), settings.run_names[-1]
+            yield page.picture(f"{benchmark}, {one.name}", one.versions, first, last, told)
 
 
 if __name__ == "__main__":

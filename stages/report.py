@@ -18,21 +18,20 @@ from omgsr.reporting import (
     paper_tables,
     plot_style,
     sheets,
-    summary,
     table_formats,
 )
 from omgsr.reporting.compared import Compared
 from omgsr.reporting.tables import Table, score_table
 from stages import call
 
-OUT, SHOWN = Path("reports"), 4
+OUT = Path("reports")
 
 
 def main() -> None:
     """Reads the scores of every run and method and writes the report."""
     settings = config.load()
     told = compared.read(settings)
-    scores = summary.read_scores("runs", told.names)
+    scores = compared.read_scores("runs", told.names)
     own = scores["run"].isin(settings.run_names) & scores["metric"].isin(told.combined)
     composites = composite(scores[own], told.lower)
     gaps = statistics.differences(scores, told.names[0], told.lower, settings.seed)
@@ -43,7 +42,7 @@ def main() -> None:
         "differences": gaps.round(6),
     }.items():
         files.write_text(OUT / f"{name}.csv", frame.to_csv(index=False))
-    files.write_json(OUT / "summary.json", summary.summary(scores, composites))
+    files.write_json(OUT / "summary.json", compared.summary(scores, composites))
     made = {name: files.read_json(Path("runs", name, "scores.json")) for name in told.names}
     files.write_json(OUT / "contract.json", contract(made))
     table = score_table(scores, composites, told, notes(told, composites, made))
@@ -85,18 +84,11 @@ def draw(told: Compared, composites: pd.DataFrame) -> None:
 
 
 def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> sheets.Pixels:
-    """Some pictures of a benchmark by all methods, spread evenly over the set."""
+    """Some pictures of a benchmark by all methods."""
     runs = settings.restoring(benchmark)
-    pictures = [
-        sheets.Picture(
-            name=row.name,
-            versions=versions,
-            captions={run: sheets.caption(scores, benchmark, run, row.name) for run in runs},
-        )
-        for row, versions in sheets.chosen(benchmark, runs, settings.data.scale, SHOWN)
-    ]
+    shown = list(sheets.pictures(benchmark, runs, scores, settings.data.scale))
     # Many runs: smaller cells keep the sheet within what a screen can show.
-    return sheets.sheet(benchmark, pictures, sheets.DETAIL * (4 if len(runs) <= 4 else 3))
+    return sheets.sheet(benchmark, shown, sheets.DETAIL * (4 if len(runs) <= 4 else 3))
 
 
 def contract(made: dict[str, Any]) -> list[dict[str, Any]]:

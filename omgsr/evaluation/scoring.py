@@ -38,7 +38,6 @@ class Item:
     """A restored image and the row that says what it was made from."""
 
     sr: Path
-    """The restored image."""
     row: manifest.Row
     """Its name, and its HQ where there is one."""
 
@@ -48,7 +47,6 @@ class Scored:
     """The scores of one image."""
 
     name: str
-    """Name of the image in its benchmark."""
     values: dict[str, float]
     """Score by metric; a metric that gave none is absent."""
     notes: tuple[str, ...] = ()

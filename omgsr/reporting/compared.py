@@ -1,12 +1,16 @@
-"""What stands side by side in a report: runs and methods, benchmarks and metrics."""
+"""What stands side by side in a report: runs and methods, benchmarks, metrics, and the scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from omgsr.core import files
+import pandas as pd
+
+from omgsr.core import files, frames
 from omgsr.data import manifest
-from omgsr.evaluation import metrics
+from omgsr.evaluation import metrics, scoring
+from omgsr.evaluation.composite import AVERAGE
 from omgsr.evaluation.metrics import Traits
 
 PIPELINE_ONLY = (
@@ -85,3 +89,34 @@ def read(settings: Any) -> Compared:
 def caveats(backbone: str) -> tuple[str, ...]:
     """What stands below every table of a backbone's numbers: PIPELINE_ONLY for the small model."""
     return (PIPELINE_ONLY,) if backbone == "mini" else ()
+
+
+def read_scores(root: Path | str, runs: Sequence[str]) -> pd.DataFrame:
+    """The scores of all `runs` below `root`, with a column `run` in front.
+
+    A missing file is named with the stage that makes it, a file of other columns is refused.
+    """
+    return pd.concat((_read(Path(root, run, "scores.csv"), run) for run in runs), ignore_index=True)
+
+
+def summary(scores: pd.DataFrame, composites: pd.DataFrame) -> dict[str, Any]:
+    """Run => benchmark => {metric: mean, composite: score or None}, and the run's average."""
+    table: dict[str, Any] = {}
+    own = scores[scores["image"] == ""].drop(columns="image")
+    for run, benchmark, metric, value in own.itertuples(index=False):
+        table.setdefault(run, {}).setdefault(benchmark, {})[metric] = float(value)
+    for run, benchmark, value in composites.itertuples(index=False):
+        home = table[run] if benchmark == AVERAGE else table[run].setdefault(benchmark, {})
+        home["composite"] = value
+    return table
+
+
+def _read(path: Path, run: str) -> pd.DataFrame:
+    frame = frames.scores(files.read_text(path))
+    if tuple(frame.columns) != scoring.COLUMNS:
+        raise ValueError(
+            f"{path}: the columns must be {','.join(scoring.COLUMNS)}, got "
+            f"{','.join(frame.columns)}; run `dvc repro -f score` to write it again"
+        )
+    frame.insert(0, "run", run)
+    return frame

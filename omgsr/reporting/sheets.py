@@ -15,10 +15,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from omgsr.core import images
 from omgsr.data import manifest
-from omgsr.data.manifest import Row
 
 Pixels = NDArray[np.uint8]
 
+SHOWN = 4
+"""Pictures of a benchmark at most."""
 GAP = 10
 """Space between tiles, pixels."""
 DETAIL = 96
@@ -37,16 +38,18 @@ class Picture:
     """Column name => a line below it, such as its scores."""
 
 
-def chosen(
-    benchmark: str, runs: Sequence[str], scale: int, count: int
-) -> Iterator[tuple[Row, dict[str, Pixels]]]:
-    """`count` images of a benchmark, spread over it: LQ, bicubic, every run and HQ, of one size."""
-    for row in manifest.spread(manifest.read(f"data/pairs/{benchmark}.csv"), count):
+def pictures(
+    benchmark: str, runs: Sequence[str], scores: pd.DataFrame, scale: int
+) -> Iterator[Picture]:
+    """SHOWN images, spread over a benchmark: LQ, bicubic, every run with its scores, and HQ."""
+    for row in manifest.spread(manifest.read(f"data/pairs/{benchmark}.csv"), SHOWN):
         lq = manifest.load_lq(row)
         found = {"LQ (nearest)": nearest(lq, scale), "bicubic": images.upscale(lq, scale)}
         for run in runs:
             found[run] = images.read_rgb(Path("runs", run, "sr", benchmark, f"{row.name}.png"))
-        yield row, found | ({"HQ": manifest.load_hq(row)} if row.hq else {})
+        found |= {"HQ": manifest.load_hq(row)} if row.hq else {}
+        told = {run: caption(scores, benchmark, run, row.name) for run in runs}
+        yield Picture(name=row.name, versions=found, captions=told)
 
 
 def caption(scores: pd.DataFrame, benchmark: str, run: str, image: str) -> str:

@@ -19,7 +19,7 @@ from omgsr.core import images
 from omgsr.data import manifest
 from omgsr.evaluation import metrics, statistics
 from omgsr.evaluation.composite import composite
-from omgsr.reporting import summary, tables
+from omgsr.reporting import compared, tables
 from omgsr.reporting.compared import Compared
 from stages import score
 from tests.helpers import weights
@@ -153,7 +153,7 @@ def test_fid_is_a_row_of_the_set(scored):
 def test_the_report_copes_with_a_metric_that_has_no_image_rows(scored):
     folder, _ = scored
     shutil.copytree(folder / f"runs/{RUN}", folder / "runs/other", dirs_exist_ok=True)
-    frame = summary.read_scores(folder / "runs", [RUN, "other"])
+    frame = compared.read_scores(folder / "runs", [RUN, "other"])
     traits = [metrics.traits(name) for name in ("psnr", "fid")]
     lower = {one.name: one.lower_better for one in traits}
     assert set(statistics.intervals(frame)["metric"]) == {"psnr"}
