@@ -11,8 +11,8 @@ from typing import Any
 
 from omgsr.config import Config, load
 from omgsr.core.files import read_json
-from stages.tracking import evidence, labels, recording, registry, store, ui
-from stages.tracking.labels import digest
+from stages.tracking import evidence, recording, registry, store, ui
+from stages.tracking.evidence import digest
 from stages.tracking.recording import Result
 from stages.tracking.store import Point
 
@@ -120,8 +120,8 @@ def collect(config: Config, run: str, shared: evidence.Shared) -> Result:
     trained = read_json(Path("runs", run, "train", "run.json")) if trains else {}
     reached = tuple(scores(run))
     beside = tuple(sorted(standing(run), key=lambda point: point[0] != "composite"))
-    links = labels.tags(run, config.profile, trained.get("mlflow_run_id"), shared.changed)
-    links |= labels.place(config, run)
+    links = evidence.tags(run, config.profile, trained.get("mlflow_run_id"), shared.changed)
+    links |= evidence.place(config, run)
     return Result(
         key=digest(lock_entries(shared.locked, run, stages), reached),
         report=digest(beside, links, shared.report),
@@ -144,7 +144,7 @@ def main() -> None:
     config = load()
     shared = evidence.share(config)
     results = [collect(config, run, shared) for run in (*config.run_names, *config.method_names)]
-    together = labels.sweep(config, [result.key for result in results])
+    together = evidence.sweep(config, [result.key for result in results])
     results = [
         replace(one, tags={**one.tags, **together}, report=digest(one.report, together))
         for one in results

@@ -33,12 +33,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Prints the table and, if asked, how firm the ranking is."""
     from omgsr.core import files
-    from omgsr.evaluation import ranking
-    from omgsr.evaluation.composite import composite
+    from omgsr.evaluation import composite
 
-    scores = ranking.with_means(_read(given.scores))
+    scores = composite.with_means(_read(given.scores))
     lower = _directions(dict.fromkeys(scores["metric"]), given.lower, given.higher)
-    found = composite(scores, lower)
+    found = composite.composite(scores, lower)
     cells = _wide(found, "run", "benchmark", "composite")
     cells = cells.map(lambda v: "–" if v is None or v != v else f"{v:.4f}")
     print(cells.to_markdown(disable_numparse=True))
@@ -46,11 +45,11 @@ def run(given: argparse.Namespace) -> int:
     if given.output:
         files.write_text(given.output, found.to_csv(index=False))
     if given.leave_one_out:
-        ranked = ranking.leave_one_out(scores, lower)
+        ranked = composite.leave_one_out(scores, lower)
         case = (ranked["left_out"] + " " + ranked["name"]).str.strip().replace("", "all of them")
         ranks = _wide(ranked.assign(case=case), "case", "run", "rank")
         print("\nrank without ...\n" + ranks.to_markdown())
-        best, same, cases = ranking.firmness(ranked)
+        best, same, cases = composite.firmness(ranked)
         print(f"\nbest: {', '.join(best) or 'none'}; alone at the top in {same} of {cases} cases")
     return 0
 

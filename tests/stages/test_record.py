@@ -16,7 +16,7 @@ from PIL import Image
 
 from omgsr.config import load
 from stages import record
-from stages.tracking import evidence, labels
+from stages.tracking import evidence
 
 RUN = "full-auto-0"
 Stage = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -304,10 +304,10 @@ def test_the_way_back_is_commit_changes_and_lock(
 ) -> None:
     monkeypatch.chdir(project)
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    assert labels.origin() == ("", "")
-    assert "git.commit" not in labels.tags(RUN, "mini", None, labels.origin())
+    assert evidence.origin() == ("", "")
+    assert "git.commit" not in evidence.tags(RUN, "mini", None, evidence.origin())
     run_git("init -q", "add params.yaml dvc.lock", "commit -q -m x")
-    clean = labels.tags(RUN, "mini", None, labels.origin())
+    clean = evidence.tags(RUN, "mini", None, evidence.origin())
     assert len(clean["git.commit"]) == 40
     assert f"git checkout {clean['git.commit'][:12]}\n" in clean["mlflow.note.content"]
     assert f"dvc checkout runs/{RUN}" in clean["mlflow.note.content"]
@@ -315,8 +315,8 @@ def test_the_way_back_is_commit_changes_and_lock(
     changed = (project / "params.yaml").read_text() + "# changed\n"
     (project / "params.yaml").write_text(changed)
     (project / "dvc.lock").write_text("{}")  # is the result, not a change of what made it
-    commit, patch = labels.origin()
-    told = labels.tags(RUN, "mini", None, (commit, patch))
+    commit, patch = evidence.origin()
+    told = evidence.tags(RUN, "mini", None, (commit, patch))
     assert told["git.changed"] == "params.yaml"
     assert "git apply changes.patch" in told["mlflow.note.content"]
     (project / "changes.patch").write_text(patch)
