@@ -39,7 +39,7 @@ def _parser(asked: Sequence[str]) -> argparse.ArgumentParser:
         )
         if name in asked:
             module = import_module(f"omgsr.commands.{name}")
-            one.description = module.DESCRIPTION
+            one.description = module.__doc__
             module.arguments(one)
             one.set_defaults(run=module.run)
     return parser

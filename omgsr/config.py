@@ -3,8 +3,6 @@
 params.yaml holds the science, configs/<profile>.yaml the scale; each top-level key lives in one.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -30,38 +28,26 @@ PARAMS = ("profile", "seed", "variants", "sweep", "methods", "degradation")
 
 @section
 class Config:
-    """Everything a run depends on."""
+    """Everything a run depends on: a section of either file each, or what it names."""
 
     profile: str
     """Name of the file in configs/."""
     seed: Whole
     """Root of all randomness."""
     degradation: dict[str, Preset]
-    """Degradation presets by name."""
     variants: dict[str, Variant]
-    """Training variants by name."""
     sweep: Sweep
-    """The runs, and the methods beside them."""
     methods: dict[str, Method]
-    """Methods beside OMGSR by name."""
     ablations: dict[str, Ablation]
-    """Comparisons that `make ablations` makes, by name."""
     exact: bool
     """Whether every x86-64 processor computes the same bytes, at a cost (omgsr/core/exact.py)."""
     data: Data
-    """Training pairs."""
     benchmarks: dict[str, Benchmark]
-    """Test sets by name."""
     foundation: Foundation
-    """Pre-trained model."""
     timestep: TimestepSection
-    """Computation of t*."""
     train: Train
-    """Fine-tuning."""
     infer: Infer
-    """Restoration."""
     score: Score
-    """Metrics."""
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -82,6 +68,11 @@ class Config:
         """The benchmarks that a run or a method is restored and scored on."""
         method = self.methods.get(name)
         return (method.benchmarks if method else None) or tuple(self.benchmarks)
+
+    def restoring(self, benchmark: str) -> tuple[str, ...]:
+        """The methods and runs that restore a benchmark."""
+        every = self.method_names + self.run_names
+        return tuple(name for name in every if benchmark in self.benchmarks_of(name))
 
     @property
     def unset(self) -> tuple[tuple[str, str], ...]:

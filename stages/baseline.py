@@ -5,7 +5,6 @@ runs/<name>/method.json says what restored them: kind, options, and the sha256 o
 
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from omgsr.core.fingerprint import sha256
 from omgsr.data import manifest
 from omgsr.inference import benchmarks
 from omgsr.inference.method import Method as Restorer
+from stages import call
 
 FOUNDATION = Path("foundation")
 
@@ -72,7 +72,4 @@ def card(given: Method, method: Restorer | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"baseline: {error}")
+    call(main)

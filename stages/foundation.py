@@ -4,9 +4,7 @@ Prompt embeddings are kept in $DVC_ROOT/work/prompts, because DVC deletes a stag
 it runs: another timestep origin or feature network embeds nothing again.
 """
 
-import os
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from omgsr.core import images
 from omgsr.data import photographs
 from omgsr.models import foundation
 from omgsr.models.settings import Foundation
+from stages import call, workspace
 
 OUT = Path("foundation")
 
@@ -43,7 +42,7 @@ def located(section: Foundation, root: Path) -> Foundation:
 def main() -> None:
     """Resolves foundation.source."""
     settings = config.load()
-    source, root = settings.foundation.source, Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    source, root = settings.foundation.source, workspace()
     prompts = root / "work" / "prompts"
     shutil.rmtree(OUT, ignore_errors=True)
     if source == "shipped":
@@ -60,7 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"foundation: {error}")
+    call(main)

@@ -26,8 +26,7 @@ class Kept:
         if path.exists():
             told = files.read_json(path)
             features = {m: np.array(one, np.float32) for m, one in told["features"].items()}
-            notes = tuple(told["notes"])
-            return Scored(name=name, values=told["values"], notes=notes, features=features)
+            return Scored(name, told["values"], tuple(told["notes"]), features)
         scored = compute()
         # JSON gives a float64 back to the last bit, and a float32 by way of it.
         features = {metric: one.tolist() for metric, one in scored.features.items()}

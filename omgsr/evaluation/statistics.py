@@ -39,11 +39,6 @@ class Difference(Interval):
     lost: int
     """Images on which the second is better; the others are equal."""
 
-    @property
-    def decided(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
-
 
 def interval(
     values: Sequence[float], seed: int = 0, groups: Sequence[str] | None = None
