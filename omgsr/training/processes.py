@@ -1,13 +1,12 @@
 """The processes that train one model together; alone there is one, and nothing is sent."""
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 CPU = torch.device("cpu")
 
@@ -16,9 +15,9 @@ CPU = torch.device("cpu")
 class Processes:
     """Ranks of one training, each with its own share of every optimiser step's pairs.
 
-    Gradients are averaged here, after the last backward pass of a step, and not inside a wrapper's
-    forward: whatever way a gradient took, through the encoder alone or the whole generator, it is
-    averaged, and no collective runs inside accumulation.
+    Gradients are added up after the last backward pass of a step, and not inside a wrapper's forward:
+    whatever way a gradient took, through the encoder alone or the whole generator, it is counted,
+    and no collective runs inside accumulation.
     """
 
     rank: int = 0
@@ -48,22 +47,21 @@ class Processes:
         """Whether this process writes files."""
         return self.rank == 0
 
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean over the processes, the same in all of them."""
+    def in_order(self, rows: Tensor) -> Tensor:
+        """What each pass of this process gave (passes, n) => all passes of the step (all, n).
+
+        They are in the step's own order, so that a sum over them does not depend on `count`.
+        """
+        if self.accelerator is None or self.count == 1:
+            return rows
+        together: Tensor = self.accelerator.gather(rows)  # one process after the other
+        return together.unflatten(0, (self.count, -1)).transpose(0, 1).flatten(0, 1)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the processes, the same in all of them."""
         if self.accelerator is None or self.count == 1:
             return values
-        return self.accelerator.reduce(values, reduction="mean")
-
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replaces every gradient by its mean over the processes, in one message."""
-        if self.count == 1:
-            return
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if gradients:
-            flat = self.mean(torch.cat([g.flatten() for g in gradients]))
-            parts = flat.split([g.numel() for g in gradients])
-            for gradient, mean in zip(gradients, parts, strict=True):
-                gradient.copy_(mean.view_as(gradient))
+        return self.accelerator.reduce(values, reduction="sum")
 
     def close(self) -> None:
         """Ends the connections between the processes."""

@@ -67,6 +67,8 @@ class Trainer:
             self.discriminator = Discriminator(levels, s.spectral_norm)
         self.discriminator.to(self.device)
         self._adapters = self.generator.adapter_parameters()
+        self._moved: list[nn.Parameter] = []
+        """Those that have gradients, as long as these are elsewhere."""
         self._heads = list(self.discriminator.parameters())
         self._regulariser = self.generator.regulariser_parameters() if s.losses.get("vsd") else []
         if s.losses.get("vsd") and not self._regulariser:
@@ -101,8 +103,6 @@ class Trainer:
         every = self.settings.gradient_norms_every
         measure = every is not None and (self.step + 1) % every == 0
         terms = self._backward(pairs, measure)
-        for parameters in self._parts.values():
-            self.processes.average_gradients(parameters)
         norms = self._clip(pairs)
         for optimiser in self._optimisers:
             optimiser.param_groups[0]["lr"] = self.settings.lr_at(self.step)
@@ -113,22 +113,55 @@ class Trainer:
         return terms | norms if measure else terms
 
     def _backward(self, pairs: Sequence[Batch], measure: bool) -> dict[str, float]:
-        """Adds all gradients; means of the terms over the passes and the processes."""
-        who, found = self.processes, list[dict[str, Tensor]]()
+        """The mean gradients of all passes, and means of the terms over them."""
+        who, found, passes = self.processes, list[dict[str, Tensor]](), list[Tensor]()
         norms: dict[str, Tensor] = {}
+        share = 1 / (len(pairs) * who.count)
         for number, batch in enumerate(pairs):
             rngs = self._rngs((number * who.count + who.rank) * len(batch.x_hq), len(batch.x_hq))
-            terms, more = self._objective.backward(
-                batch, rngs, 1 / len(pairs), measure and number == 0
-            )
+            terms, more = self._objective.backward(batch, rngs, share, measure and number == 0)
             found.append(terms)
             norms |= more
-        own = {name: torch.stack([one[name] for one in found]).mean() for name in found[0]} | norms
+            if self._one_by_one(len(pairs)):
+                passes.append(self._gradients())
+        self._add_up(passes)
+        own = torch.stack([torch.stack(list(one.values())) for one in found])
+        first = torch.stack(list(norms.values())).unsqueeze(0) if norms else own[:1, :0]
         # Every process learns of a value that is not finite in one of them, so all stop together.
-        means = who.mean(torch.stack(list(own.values()))).tolist()  # one transfer a step
+        means = torch.cat([who.in_order(own).mean(0), who.in_order(first)[0]]).tolist()
         if not all(map(math.isfinite, means)):
             self._blame(found, pairs)
-        return dict(zip(own, means, strict=True))
+        return dict(zip((*found[0], *norms), means, strict=True))
+
+    def _one_by_one(self, passes: int) -> bool:
+        """Whether the gradients of each pass are kept, to be added in one order by everybody.
+
+        On a CPU, where `exact` needs it and adapters are small beside the memory.
+        """
+        return self.device.type == "cpu" and passes * self.processes.count > 1
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for part in self._parts.values() for p in part if p.grad is not None]
+
+    def _gradients(self) -> Tensor:
+        """Those of the last pass as one vector."""
+        flat = torch.cat([p.grad.flatten() for p in self._parameters() if p.grad is not None])
+        self._moved = self._parameters()
+        for parameter in self._moved:
+            parameter.grad = None
+        return flat
+
+    def _add_up(self, passes: Sequence[Tensor]) -> None:
+        """Gives every parameter the sum of its gradients over the passes and the processes."""
+        if passes:
+            total = self.processes.in_order(torch.stack(list(passes))).sum(0)
+        elif self.processes.count > 1:
+            total = self.processes.sum(self._gradients())
+        else:
+            return
+        parts = total.split([p.numel() for p in self._moved])
+        for parameter, part in zip(self._moved, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
 
     def _rngs(self, first: int, count: int) -> list[torch.Generator]:
         """One for each pair, by its place in the step: how pairs are batched changes nothing."""
