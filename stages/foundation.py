@@ -42,20 +42,17 @@ def located(section: Foundation, root: Path) -> Foundation:
 def main() -> None:
     """Resolves foundation.source."""
     settings = config.load()
-    source, root = settings.foundation.source, workspace()
-    prompts = root / "work" / "prompts"
+    plan, root = settings.foundation, workspace()
     shutil.rmtree(OUT, ignore_errors=True)
-    if source == "shipped":
-        foundation.ship(OUT, settings.foundation)
-    elif source == "train":
+    if plan.source == "shipped":
+        foundation.ship(OUT, plan)
+    elif plan.source == "train":
         train(settings)
-    elif source == "folder":
-        folder = root / str(settings.foundation.path)
-        foundation.link(OUT, folder, located(settings.foundation, root), prompts)
     else:
-        folder = foundation.download(settings.foundation)
-        foundation.link(OUT, folder, located(settings.foundation, root), prompts)
-    print(f"foundation: {source}, {(OUT / 'foundation.json').resolve().parent.name}/ is ready")
+        here = plan.source == "folder"
+        folder = root / str(plan.path) if here else foundation.download(plan)
+        foundation.link(OUT, folder, located(plan, root), root / "work" / "prompts")
+    print(f"foundation: {plan.source}, {(OUT / 'foundation.json').resolve().parent.name}/ is ready")
 
 
 if __name__ == "__main__":

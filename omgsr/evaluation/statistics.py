@@ -80,7 +80,7 @@ def intervals(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Rows with an empty image, the means, are left out, and so are metrics that have no image rows.
     """
     rows = [
-        {**dict(zip(_KEYS, key, strict=True)), **vars(interval(list(values.values()), seed))}
+        (*key, *vars(interval(list(values.values()), seed)).values())
         for key, values in _single(scores).items()
     ]
     return pd.DataFrame(rows, columns=[*_KEYS, "mean", "low", "high", "images"])

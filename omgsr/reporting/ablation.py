@@ -25,9 +25,8 @@ def spread(values: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     `values` is long, with columns run, value and any keys, such as benchmark and metric => setting,
     variant, t, the keys, mean, sd, least, largest, seeds. The sd of one seed is empty.
     """
-    about = pd.DataFrame(
-        [{"run": r.name, "setting": r.setting, "variant": r.variant, "t": r.t} for r in runs]
-    )
+    rows = [(run.name, run.setting, run.variant, run.t) for run in runs]
+    about = pd.DataFrame(rows, columns=["run", "setting", "variant", "t"])
     keys = [name for name in values if name not in ("run", "value")]
     table = about.merge(values.assign(value=values["value"].astype(float)), on="run")
     grouped = table.groupby(["setting", "variant", "t", *keys], sort=False)["value"]
