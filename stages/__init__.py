@@ -7,10 +7,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from omgsr.core import exact
+from omgsr.core.fingerprint import sha256
+
 
 def workspace() -> Path:
     """Where the users' folders and work/ are, also for DVC's temporary copies, where runs end."""
     return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+
+
+def times_of(model: Path) -> Path:
+    """The untracked file with clock times and memory of the training that made a model.
+
+    Equal models are one result, however long they took: no output of a stage holds a time.
+    """
+    return workspace() / "work" / "times" / f"{sha256(model / 'omgsr.json')[:16]}.json"
 
 
 def git(*words: str) -> bytes:
@@ -24,6 +35,7 @@ def git(*words: str) -> bytes:
 
 def call(main: Callable[..., None], words: Sequence[Any] | None = None) -> None:
     """Calls `main` with the words of the command line; a mistake is one line and exit code 1."""
+    exact.settle()
     try:
         main(*(sys.argv[1:] if words is None else words))
     except (ValueError, OSError, ImportError) as error:

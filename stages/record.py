@@ -11,6 +11,7 @@ from typing import Any
 
 from omgsr.config import Config, load
 from omgsr.core.files import read_json
+from stages import times_of
 from stages.tracking import evidence, recording, registry, store, ui
 from stages.tracking.evidence import digest
 from stages.tracking.recording import Result
@@ -68,9 +69,6 @@ def standing(run: str) -> Iterator[Point]:
             where = "" if row["benchmark"] == "average" else f"{row['benchmark']}/"
             yield f"{where}composite", float(row["composite"]), 0
     yield "t_star", float(read_json("reports/timestep.json")["t"]), 0
-    trained = Path("runs", run, "train", "run.json")
-    if trained.exists():
-        yield "peak_memory_gib", read_json(trained)["peak_memory_gib"], 0
 
 
 def curves(run: str) -> tuple[Point, ...]:
@@ -97,12 +95,7 @@ def lock_entries(locked: dict[str, Any], run: str, stages: tuple[str, ...]) -> l
     missing = [f"{stage}@{run}" for stage in stages if f"{stage}@{run}" not in locked]
     if missing:
         raise FileNotFoundError(f"dvc.lock has no {missing[0]}: run `dvc repro` to make it")
-    # runs/<run>/train holds clock times: the same model trained again is the same result.
-    times = f"runs/{run}/train"
-    return [
-        {**entry, "outs": [out for out in entry["outs"] if out["path"] != times]}
-        for entry in (locked[f"{stage}@{run}"] for stage in stages)
-    ]
+    return [locked[f"{stage}@{run}"] for stage in stages]
 
 
 def trained_on(locked: dict[str, Any], run: str) -> registry.Data:
@@ -113,13 +106,21 @@ def trained_on(locked: dict[str, Any], run: str) -> registry.Data:
     return evidence.dataset("train", "training", digest(digests))
 
 
+def times(run: str) -> dict[str, Any]:
+    """Give clock times, memory and live run of a training, {} where it was elsewhere."""
+    path = times_of(Path("runs", run, "model"))
+    return dict(read_json(path)) if path.exists() else {}
+
+
 def collect(config: Config, run: str, shared: evidence.Shared) -> Result:
     """Read everything that the pipeline has written about one run."""
     trains = run in config.run_names
     stages = ("train", "infer", "score") if trains else ("baseline", "score_baseline")
-    trained = read_json(Path("runs", run, "train", "run.json")) if trains else {}
+    trained = times(run) if trains else {}
     reached = tuple(scores(run))
     beside = tuple(sorted(standing(run), key=lambda point: point[0] != "composite"))
+    if "peak_memory_gib" in trained:
+        beside += (("peak_memory_gib", float(trained["peak_memory_gib"]), 0),)
     links = evidence.tags(run, config.profile, trained.get("mlflow_run_id"), shared.changed)
     links |= evidence.place(config, run)
     return Result(

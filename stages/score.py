@@ -42,7 +42,8 @@ def main(run: str) -> None:
     whole = any(metric.traits.whole_set for metric in loaded)
     against = {n: reference(settings.score, n, own) for n, own in items.items()} if whole else {}
     inputs = items | {f"{name}-reference": own for name, own in against.items()}
-    work = workspace() / "work" / f"score-{finished.fingerprint(told, inputs)}"
+    key = finished.fingerprint(told | {"exact": settings.exact}, inputs)
+    work = workspace() / "work" / f"score-{key}"
     rows: list[dict[str, str | float]] = []
     notes = list(missing.values())
     with workdir.exclusive(work):

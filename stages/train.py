@@ -5,7 +5,6 @@ with other inputs never meets them. OMGSR_LAUNCH holds options of torchrun for s
 machines (stages/run.sh); the result does not depend on their number.
 """
 
-import os
 import shutil
 import sys
 import time
@@ -31,9 +30,10 @@ from omgsr.models import features
 from omgsr.models.backbones import from_folder
 from omgsr.training import memory, previews, validation
 from omgsr.training.processes import Processes
-from omgsr.training.session import CheckpointError, Session, fingerprint
+from omgsr.training.session import Session, fingerprint
 from omgsr.training.settings import Settings, Train
-from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
+from omgsr.training.trainer import Trainer, fit
+from stages import call, times_of, workspace
 from stages.tracking.live import live
 
 FOUNDATION = Path("foundation")
@@ -119,7 +119,7 @@ def publish(session: Session, out: Path, about: dict[str, Any], times: dict[str,
     session.write_history(out / "train" / "history.csv")
     shutil.copytree(session.work / "previews", out / "train" / "previews")
     peak = memory.peak_gib(session.trainer.device)
-    files.write_json(out / "train" / "run.json", {**times, "peak_memory_gib": round(peak, 3)})
+    files.write_json(times_of(out / "model"), {**times, "peak_memory_gib": round(peak, 3)})
 
 
 def main(variant: str, timestep: str, seed: str) -> None:
@@ -128,14 +128,14 @@ def main(variant: str, timestep: str, seed: str) -> None:
     out, plan, processes = Path("runs", run.name), settings.train, Processes.start()
     about = card(settings, run, files.read_json(out / "t.json"))
     rows, held = manifest.read("data/pairs/train.csv"), list[Row]()
-    key = fingerprint({**about, **asdict(plan)}, rows)
+    key = fingerprint({**about, **asdict(plan), "exact": settings.exact}, rows)
     if plan.validation:
         rows, held = validation.hold_out(rows, plan.validation.images)
     if processes.device.type == "cpu":
         # With more, sums are rounded in another order: the model would depend on the machine's
         # cores, and on who else has a share of them. For small networks one is as fast.
         torch.set_num_threads(1)
-    work = Path(os.environ.get("DVC_ROOT", ".")).resolve() / "work" / f"train-{key}"
+    work = workspace() / "work" / f"train-{key}"
     started = time.time()
     tags = {"omgsr.work": key, "omgsr.run": run.name}
     with ExitStack() as stack:
@@ -158,7 +158,4 @@ def main(variant: str, timestep: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (ValueError, OSError, ImportError, NonFiniteLoss, CheckpointError) as error:
-        sys.exit(f"train: {error}")
+    call(main)

@@ -2,6 +2,8 @@
 
 import torch
 
+from omgsr.core import exact
+
 NAMES = ("auto", "cuda", "mps", "cpu")
 
 
@@ -10,6 +12,7 @@ def pick(name: str = "auto") -> torch.device:
 
     Raises ValueError for another name, and where `cuda` or `mps` is asked for and absent.
     """
+    exact.settle()
     if name not in NAMES:
         raise ValueError(f"device: got {name!r}, allowed: {', '.join(NAMES)}")
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -1,7 +1,9 @@
 """Latent moments of LQ/HQ pairs, for t* (Eqs. 4 and 5)."""
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import chain, groupby, repeat
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +18,34 @@ from omgsr.models.backbones.base import Backbone, Latent
 
 Moment = tuple[str, float, float]
 """An image's name, its power P and its error N."""
+
+
+class Journal(dict[str, Moment]):
+    """Finished moments by name, a line each in a file, so that a killed run continues.
+
+    A line that a kill cut short is cut off, and its image is done again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        self._file.seek(0)
+        whole = self._file.read().rpartition(b"\n")[0]
+        self._file.truncate(len(whole) + 1 if whole else 0)
+        for name, power, error in map(json.loads, whole.splitlines()):
+            self[name] = (name, power, error)
+
+    def add(self, moment: Moment) -> None:
+        """Keeps one; floats come back to the last bit."""
+        self[moment[0]] = moment
+        self._file.write(json.dumps(moment).encode() + b"\n")
+        self._file.flush()
+
+    def left(self, rows: Sequence[Row], batch: int) -> list[Row]:
+        """The rows of every batch that is not whole: batches stay what they were."""
+        groups = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+        return [row for group in groups if any(r.name not in self for r in group) for row in group]
 
 
 @torch.inference_mode()

@@ -63,6 +63,7 @@ def save(module: PeftModel, folder: Path) -> None:
     """
     module.save_pretrained(folder, safe_serialization=True, selected_adapters=[DEFAULT])
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model-card template
+    files.share(folder / "adapter_model.safetensors")
     config = files.read_json(folder / "adapter_config.json")
     # PEFT keeps the names in a set, whose order changes from process to process.
     config["target_modules"].sort()

@@ -81,6 +81,8 @@ def _train_networks(out: Path, pool: CropPool, plan: FoundationTraining, seed: i
     yield from pretraining.train_unet(unet, vae.float(), embedding, todo)
     unet.half().save_pretrained(out / "model" / "unet")
     pretraining.sd_scheduler().save_pretrained(out / "model" / "scheduler")
+    for weights in (out / "model").rglob("*.safetensors"):
+        files.share(weights)
     save_file({"prompt": embedding}, out / prompt.EMBEDDING)
 
     todo = course("features", plan.feature_steps, plan.feature_batch, plan.feature_lr)

@@ -15,9 +15,9 @@ CPU = torch.device("cpu")
 class Processes:
     """Ranks of one training, each with its own share of every optimiser step's pairs.
 
-    Gradients are added up after the last backward pass of a step, and not inside a wrapper's forward:
-    whatever way a gradient took, through the encoder alone or the whole generator, it is counted,
-    and no collective runs inside accumulation.
+    Gradients are added up after the last backward pass of a step, not inside a wrapper's forward:
+    whatever way one took, through the encoder alone or the whole generator, it is counted, and no
+    collective runs inside accumulation.
     """
 
     rank: int = 0

@@ -22,7 +22,7 @@ Validate = Callable[[Generator], Mapping[str, float]]
 CHECKPOINT = "checkpoint.pt"
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(ValueError):
     """A checkpoint that cannot be read."""
 
 

@@ -27,7 +27,7 @@ from omgsr.training.processes import Processes
 from omgsr.training.settings import Settings
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(ValueError):
     """A loss became NaN or infinite; nothing was updated by it."""
 
     def __init__(self, step: int, term: str, value: float, names: Sequence[str]) -> None:
