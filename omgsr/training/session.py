@@ -1,5 +1,6 @@
 """A training run on disk: what it depends on, where it continues, what it leaves behind."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,6 +124,9 @@ class Session:
         return {**terms, **scores}
 
     def _better(self, metric: str, value: float) -> bool:
+        """Whether it beats the best so far; a score that is not finite is none."""
+        if not math.isfinite(value):
+            return False
         sign = -1 if metrics.traits(metric).lower_better else 1
         return self.best is None or sign * value > sign * self.best["value"]
 

@@ -1,5 +1,6 @@
 """A killed run continues to the same bytes; a checkpoint holds data, never code."""
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -203,12 +204,16 @@ def test_validation_rows_and_the_last_step(tiny: Path, tmp_path: Path, rows: lis
 
 @pytest.mark.parametrize("metric", ["psnr", "niqe"])
 @pytest.mark.parametrize("killed", [None, 5])
+@pytest.mark.parametrize("first", [5.0, math.nan, math.inf, -math.inf])
 def test_the_best_validation_gives_the_adapters(
-    tiny: Path, tmp_path: Path, rows: list[Row], metric: str, killed: int | None
+    tiny: Path, tmp_path: Path, rows: list[Row], metric: str, killed: int | None, first: float
 ) -> None:
-    """Highest PSNR or lowest NIQE, also where the run was killed after its best step."""
+    """Highest PSNR or lowest NIQE, also where the run was killed after its best step.
+
+    A score that is not finite is none.
+    """
     seen: dict[int, list[torch.Tensor]] = {}
-    values = {2: 5.0, 4: 7.0, 5: 6.0} if metric == "psnr" else {2: 5.0, 4: 3.0, 5: 4.0}
+    values = {2: first, 4: 7.0, 5: 6.0} if metric == "psnr" else {2: first, 4: 3.0, 5: 4.0}
 
     def begin() -> Session:
         session = start(tiny, tmp_path, final=metric, validation=validation(metric))
