@@ -7,6 +7,7 @@ generator; here every image has its own.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -36,9 +37,29 @@ class Discriminator(nn.Module):
         super().__init__()
         depth = len(channels)
         self.heads = nn.ModuleList(_head(c, depth - level) for level, c in enumerate(channels))
+        self._norms: list[nn.Module] = []
         if spectral:
             for module in [m for m in self.heads.modules() if isinstance(m, nn.Conv2d)]:
-                spectral_norm(module)
+                self._norms.append(spectral_norm(module).get_submodule("parametrizations"))
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """As any module's, but that a forward pass estimates no singular value anew."""
+        super().train(mode)
+        for norm in self._norms:
+            norm.eval()
+        return self
+
+    def iterate(self) -> None:
+        """One power iteration for every largest singular value: once an optimiser step.
+
+        torch takes one in every forward pass, and so the weights would depend on how many of a
+        step's passes a process has.
+        """
+        for norm in self._norms:
+            norm.train()
+            norm.get_submodule("weight")()
+            norm.eval()
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """F^1..F^3 => logits: (B, C_l, h, w) => (B, 1, H/32, W/32) a level."""

@@ -100,6 +100,7 @@ class Trainer:
         """
         for optimiser in self._optimisers:
             optimiser.zero_grad(set_to_none=True)
+        self.discriminator.iterate()
         every = self.settings.gradient_norms_every
         measure = every is not None and (self.step + 1) % every == 0
         terms = self._backward(pairs, measure)

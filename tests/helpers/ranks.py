@@ -20,7 +20,9 @@ from omgsr.training.session import Session
 from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
 from tests.helpers import models
 
-PLAN: dict[str, Any] = {"steps": 3, "batch": 1, "accumulate": 4, "gradient_norms_every": 2}
+PLAN: dict[str, Any] = {
+    "steps": 3, "batch": 1, "accumulate": 4, "gradient_norms_every": 2, "spectral_norm": True,
+}  # fmt: skip
 DISTILLED = {"l2": 1.0, "vsd": 1.0}
 
 

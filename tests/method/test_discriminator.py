@@ -62,3 +62,20 @@ def test_a_head_passes_less_of_a_checkerboard_than_strided_convolutions_would() 
     board = (torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2.0 - 1
     inside = first_blur(board.expand(1, 32, 16, 16))[..., 1:-1, 1:-1]
     assert float(inside.abs().max()) == pytest.approx(0, abs=1e-6)
+
+
+def test_singular_values_are_estimated_once_a_step_and_not_a_pass() -> None:
+    judge = Discriminator([8, 12, 16], spectral=True).train()
+    maps = [torch.randn(1, c, s, s) for c, s in ((8, 16), (12, 8), (16, 4))]
+
+    def estimates() -> list[torch.Tensor]:
+        return [v.clone() for k, v in judge.state_dict().items() if k.endswith(("._u", "._v"))]
+
+    before = estimates()
+    judge(maps)
+    judge(maps)
+    assert len(before) > 10
+    assert all(map(torch.equal, before, estimates()))
+    judge.iterate()
+    after = estimates()  # those of a single output are right at once
+    assert sum(map(torch.equal, before, after)) == 2 * len(judge.heads)

@@ -361,13 +361,15 @@ def test_what_the_heads_see_or_are_can_be_changed(tiny: Path, name: str) -> None
 
 def test_spectral_norm_makes_the_largest_singular_value_one(tiny: Path) -> None:
     trainer = models.trainer(tiny, spectral_norm=True)
-    for _ in range(20):  # power iterations
+    for _ in range(20):
         trainer.update([models.batch()])
+    for _ in range(20):  # in training u and v lag behind
+        trainer.discriminator.iterate()
     for head in trainer.discriminator.heads:
         for module in head.modules():
             if isinstance(module, torch.nn.Conv2d):
                 largest = torch.linalg.matrix_norm(module.weight.flatten(1), 2)
-                assert float(largest.detach()) == pytest.approx(1, abs=0.2)  # u and v lag behind
+                assert float(largest.detach()) == pytest.approx(1, abs=0.02)
 
 
 def test_a_loss_that_is_not_finite_names_its_pairs(tiny: Path) -> None:
