@@ -11,6 +11,7 @@ of the clock; on a busy one they alone say something.
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -120,6 +121,8 @@ def prepare(folder: Path, commit: str) -> int:
         (at,) = [i for i, line in enumerate(lines) if line.startswith(f"  {name}: ")]
         lines[at] = f"  {name}: {json.dumps(values)}"
     given.write_text("\n".join(lines) + "\n")
+    scale = folder / "configs/mini.yaml"  # a training that does nothing is one process
+    scale.write_text(re.sub(r"(?m)^  accumulate: \d+", "  accumulate: 1", scale.read_text()))
     plan = run([sys.executable, "-c", PLAN], cwd=folder, check=True, capture_output=True).stdout
     (folder / "plan.json").write_bytes(plan)
     return len(json.loads(plan)["outs"])
