@@ -189,3 +189,11 @@ def test_what_only_checks_or_shows_changes_no_stage(workspace: Path) -> None:
     others = ("launch.py", "run.sh", "record.py", "tracking/store.py", "experiments/ablate.py")
     shown = (f"stages/{name}" for name in others)
     assert changed(workspace, compiled, "omgsr/config.py", *shown) == set()
+
+
+@pytest.mark.parametrize("stage", ["resolve", "record"])
+def test_stages_that_only_pass_on_wait_for_no_torch(checkout: Path, stage: str) -> None:
+    """A sweep has many of them."""
+    slow = {"torch", "cv2", "pandas"}
+    code = f"import stages.{stage}, sys; assert not {slow} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True)
