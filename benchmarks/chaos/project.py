@@ -31,8 +31,8 @@ SCALE: dict[str, Any] = {
         },
     },
     "train": {
-        "steps": 40, "checkpoint_every": 4, "preview_every": 20, "gradient_norms_every": 10,
-        "validation": {"images": 1, "pairs": 2, "every": 10, "metrics": ["psnr"]},
+        "steps": 24, "checkpoint_every": 3, "preview_every": 8, "gradient_norms_every": 6,
+        "validation": {"images": 1, "pairs": 2, "every": 12, "metrics": ["psnr"]},
     },
 }  # fmt: skip
 """What stands in place of profile mini's values; `train` is changed, the others replaced."""

@@ -77,7 +77,7 @@ class Running:
         while self.look() and time.monotonic() < last:
             if reached():
                 return True
-            time.sleep(0.02)
+            time.sleep(0.05)
         return False
 
     def in_stage(self, stage: str, after: float = 0.0) -> bool:

@@ -1,5 +1,6 @@
 """Checkpoints for an exact resume, in a work folder that DVC does not delete."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ class CheckpointError(RuntimeError):
 
 def save(folder: Path, state: dict[str, Any]) -> None:
     """Writes checkpoint.pt whole or not at all; the one before it is replaced."""
-    with files.atomic(folder / "checkpoint.pt") as temporary:
-        torch.save(state, temporary)
+    with files.atomic(folder / "checkpoint.pt") as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's own, of a position, where a disk is full
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def load(folder: Path) -> dict[str, Any] | None:
@@ -24,9 +28,18 @@ def load(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        _check(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be read ({reason}); remove it to train from the start"
         ) from error
+
+
+def _check(path: Path) -> None:
+    """Refuses a file that is not as it was written; torch does not look at its checksums."""
+    with zipfile.ZipFile(path) as file:
+        broken = file.testzip()
+    if broken is not None:
+        raise ValueError(f"it has changed since it was written, in {broken}")
