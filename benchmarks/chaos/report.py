@@ -15,7 +15,7 @@ What killed processes, full disks, flipped bits and company do to `dvc repro`, a
 ```
 
 in {minutes:.0f} minutes on {cores} cores. It clones the repository, runs the pipeline once with a
-profile of a few images and two dozen training steps (which took {undisturbed:.0f} s), and does every
+profile of a few images and two dozen training steps (it took {undisturbed:.0f} s), and does every
 fault to a copy. *Same bytes* compares each file of `data/`, `foundation/`, `runs/` and `reports/`
 after the next `dvc repro` with those of the first run; *records* are the results in MLflow's store.
 
