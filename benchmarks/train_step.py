@@ -30,17 +30,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference_step import Reference
+from omgsr import config
 from omgsr.core import devices
 from omgsr.data.datasets import Batch
 from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
 from omgsr.method.settings import Precision
 from omgsr.models import features
-from omgsr.models.backbones.stable_diffusion import (
-    DENOISER_TARGETS,
-    ENCODER_TARGETS,
-    StableDiffusion,
-)
+from omgsr.models.backbones.stable_diffusion import StableDiffusion
 from omgsr.models.features import Features
 from omgsr.models.schedule import NoiseSchedule
 from omgsr.training import memory
@@ -176,8 +173,6 @@ def build(sizes: Sizes) -> Generator:
         prompt=torch.randn(1, 77, sizes.unet["cross_attention_dim"]),
         shift=0.0,
         scale=sizes.vae["scaling_factor"],
-        encoder_targets=ENCODER_TARGETS,
-        denoiser_targets=DENOISER_TARGETS,
     )
     generator = Generator(backbone, T)
     generator.add_adapters(sizes.encoder_rank, sizes.unet_rank, seed=0)
@@ -214,10 +209,12 @@ def _ours(case: Case, where: torch.device) -> tuple[Callable[[], Any], dict[str,
     generator = build(sizes)
     network = Features(convnext(sizes), *_statistics())
     memory.place(generator, network, where, case.precision, case.checkpointing)
-    settings = Settings(
-        losses=WEIGHTS, steps=1, batch=1, accumulate=1, lr=5e-5, weight_decay=1e-4, clip_grad=1.0,
-        precision=case.precision, gradient_checkpointing=case.checkpointing, real_label=0.8, seed=0,
-    )  # fmt: skip
+    paper = vars(config.load(profile="paper", ready=False).train)
+    own = {
+        "losses": WEIGHTS, "seed": 0, "steps": 1, "batch": 1, "accumulate": 1, "clip_grad": 1.0,
+        "precision": case.precision, "gradient_checkpointing": case.checkpointing,
+    }  # fmt: skip
+    settings = Settings(**(paper | own))
     trainer = Trainer(generator, network, settings)
     pair = Batch(*_images(case.size, where), ["random"])
     return lambda: trainer.update([pair]), _counts(generator, trainer.discriminator)

@@ -4,6 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
+
+from omgsr.core import exact
 
 COMMANDS = {
     "check": "check params.yaml and configs/<profile>.yaml as a whole",
@@ -38,8 +41,9 @@ def _parser(asked: Sequence[str]) -> argparse.ArgumentParser:
             name, help=line, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name in asked:
+            exact.begin(exact.profile(Path()))  # before a library is loaded
             module = import_module(f"omgsr.commands.{name}")
-            one.description = module.DESCRIPTION
+            one.description = module.__doc__
             module.arguments(one)
             one.set_defaults(run=module.run)
     return parser

@@ -3,16 +3,14 @@
 params.yaml holds the science, configs/<profile>.yaml the scale; each top-level key lives in one.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from omgsr import cross_checks
 from omgsr.baselines.settings import Method
-from omgsr.core import refusals
-from omgsr.core.settings import ConfigError, Whole, read, section, unknown
-from omgsr.core.yaml_files import line_of, read_yaml
+from omgsr.core import wording
+from omgsr.core.settings import ConfigError, Whole, line_of, read, read_yaml, section
+from omgsr.core.wording import unknown
 from omgsr.data.presets import Preset
 from omgsr.data.settings import Benchmark, Data, Images
 from omgsr.evaluation.settings import Score
@@ -30,38 +28,26 @@ PARAMS = ("profile", "seed", "variants", "sweep", "methods", "degradation")
 
 @section
 class Config:
-    """Everything a run depends on."""
+    """Everything a run depends on: a section of either file each, or what it names."""
 
     profile: str
     """Name of the file in configs/."""
     seed: Whole
     """Root of all randomness."""
     degradation: dict[str, Preset]
-    """Degradation presets by name."""
     variants: dict[str, Variant]
-    """Training variants by name."""
     sweep: Sweep
-    """The runs, and the methods beside them."""
     methods: dict[str, Method]
-    """Methods beside OMGSR by name."""
     ablations: dict[str, Ablation]
-    """Comparisons that `make ablations` makes, by name."""
     exact: bool
     """Whether every x86-64 processor computes the same bytes, at a cost (omgsr/core/exact.py)."""
     data: Data
-    """Training pairs."""
     benchmarks: dict[str, Benchmark]
-    """Test sets by name."""
     foundation: Foundation
-    """Pre-trained model."""
     timestep: TimestepSection
-    """Computation of t*."""
     train: Train
-    """Fine-tuning."""
     infer: Infer
-    """Restoration."""
     score: Score
-    """Metrics."""
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -82,6 +68,11 @@ class Config:
         """The benchmarks that a run or a method is restored and scored on."""
         method = self.methods.get(name)
         return (method.benchmarks if method else None) or tuple(self.benchmarks)
+
+    def restoring(self, benchmark: str) -> tuple[str, ...]:
+        """The methods and runs that restore a benchmark."""
+        every = self.method_names + self.run_names
+        return tuple(name for name in every if benchmark in self.benchmarks_of(name))
 
     @property
     def unset(self) -> tuple[tuple[str, str], ...]:
@@ -142,12 +133,12 @@ def _profile(root: Path, profile: object) -> str:
 
 def _sections(
     params: dict[str, Any], scale: dict[str, Any], name: str
-) -> tuple[dict[str, Any], list[tuple[str, refusals.Path, str]]]:
+) -> tuple[dict[str, Any], list[tuple[str, wording.Keys, str]]]:
     """Every section that is right by itself, and what is wrong: (file, key path, text)."""
     kinds = get_type_hints(Config, include_extras=True)
     own = {HOME: set(PARAMS), name: kinds.keys() - set(PARAMS)}
     made: dict[str, Any] = {}
-    faults: list[tuple[str, refusals.Path, str]] = []
+    faults: list[tuple[str, wording.Keys, str]] = []
     for file, values in ((HOME, params), (name, scale)):
         for key, value in values.items():
             if key not in kinds:
@@ -166,7 +157,7 @@ def _sections(
     return {key: value for key, value in made.items() if value is not None}, faults
 
 
-def _line(root: Path, file: str, path: refusals.Path, text: str) -> str:
+def _line(root: Path, file: str, path: wording.Keys, text: str) -> str:
     """A fault as a user reads it: 'file, line 3: a.b: what is wrong'."""
     line = line_of(root / file, path)
-    return refusals.line(file if line is None else f"{file}, line {line}", (path, text))
+    return wording.line(file if line is None else f"{file}, line {line}", (path, text))

@@ -3,16 +3,13 @@
 A check looks at sections by name; it is left out where one that it needs is wrong by itself.
 """
 
-from __future__ import annotations
-
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from omgsr.baselines.known import KNOWN, needs
-from omgsr.core.refusals import Fault
-from omgsr.core.settings import unknown
+from omgsr.baselines.settings import KNOWN, needs
+from omgsr.core.wording import Fault, unknown
 from omgsr.data.settings import Images
 
 _SD21 = ("sd21-base", "sd")  # `sd` is any model, of which only its user knows which
@@ -57,9 +54,7 @@ def _names(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
 def _variants(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
     used = {("sweep",): sections["sweep"], **_below("ablations", sections)}
     for path, section in used.items():
-        for name in section.variants:
-            if name not in sections["variants"]:
-                yield (*path, "variants"), unknown("unknown variant", name, sections["variants"])
+        yield from _unknown("variant", section.variants, sections["variants"], *path, "variants")
 
 
 def _methods(sections: Mapping[str, Any], file: str) -> Iterator[Fault]:
@@ -73,10 +68,8 @@ def _methods(sections: Mapping[str, Any], file: str) -> Iterator[Fault]:
         known = KNOWN[method.kind]
         if known.path and method.path is None:
             yield path, needs(method.kind)
-        for benchmark in method.benchmarks or ():
-            if benchmark not in sections["benchmarks"]:
-                text = unknown("unknown benchmark", benchmark, sections["benchmarks"])
-                yield (*path, "benchmarks"), text
+        own = method.benchmarks or ()
+        yield from _unknown("benchmark", own, sections["benchmarks"], *path, "benchmarks")
         if known.foundation and backbone not in _SD21:
             yield path, (
                 f"{method.kind} runs on SD2.1-base, but {file}: foundation.backbone is "
@@ -87,16 +80,13 @@ def _methods(sections: Mapping[str, Any], file: str) -> Iterator[Fault]:
 def _presets(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
     presets = sections["degradation"]
     for path, section in {("data",): sections["data"], **_below("benchmarks", sections)}.items():
-        if section.degradation is not None and section.degradation not in presets:
-            text = unknown("unknown degradation preset", section.degradation, presets)
-            yield (*path, "degradation"), text
+        named = [] if section.degradation is None else [section.degradation]
+        yield from _unknown("degradation preset", named, presets, *path, "degradation")
 
 
 def _references(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
-    for name in sections["score"].reference:
-        if name not in sections["benchmarks"]:
-            text = unknown("unknown benchmark", name, sections["benchmarks"])
-            yield ("score", "reference"), text
+    named, known = sections["score"].reference, sections["benchmarks"]
+    yield from _unknown("benchmark", named, known, "score", "reference")
 
 
 def _crops(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
@@ -124,6 +114,14 @@ def _disjoint(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
                     f"also in data.train: {', '.join(shared)}; training and test images must be "
                     "disjoint, take them out of one"
                 )
+
+
+def _unknown(
+    kind: str, names: Iterable[str], allowed: Collection[str], *path: str
+) -> Iterator[Fault]:
+    for name in names:
+        if name not in allowed:
+            yield path, unknown(f"unknown {kind}", name, allowed)
 
 
 def _below(key: str, sections: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:

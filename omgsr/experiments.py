@@ -1,7 +1,5 @@
 """Runs by name: the sweep of a pipeline and the ablations, each variants x timesteps x seeds."""
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -73,9 +71,7 @@ class Ablation(_Product):
     title: str
     """What is compared."""
     variants: Names
-    """Names out of `variants`."""
     timesteps: Timesteps
-    """`auto` or 1..999."""
     seeds: Seeds
     """Seeds of training; several of them give a spread."""
     table: Literal[1, 2, 4, 5] | None = None

@@ -1,1 +1,42 @@
 """The stages of dvc.yaml: each reads its inputs, calls `omgsr`, and writes its outputs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omgsr.core import exact
+from omgsr.core.fingerprint import sha256
+
+
+def workspace() -> Path:
+    """Where the users' folders and work/ are, also for DVC's temporary copies, where runs end."""
+    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+
+
+def times_of(model: Path) -> Path:
+    """The untracked file with clock times and memory of the training that made a model.
+
+    Equal models are one result, however long they took: no output of a stage holds a time.
+    """
+    return workspace() / "work" / "times" / f"{sha256(model / 'omgsr.json')[:16]}.json"
+
+
+def git(*words: str) -> bytes:
+    """What a command of git prints; a ChildProcessError has its own words."""
+    done = subprocess.run(["git", *words], capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise ChildProcessError(f"`git {' '.join(words)}` failed: {said}")
+    return done.stdout
+
+
+def call(main: Callable[..., None], words: Sequence[Any] | None = None) -> None:
+    """Calls `main` with the words of the command line; a mistake is one line and exit code 1."""
+    exact.settle()
+    try:
+        main(*(sys.argv[1:] if words is None else words))
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")

@@ -5,24 +5,20 @@ runs/<name>/method.json says what restored them: kind, options, and the sha256 o
 
 import os
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from omgsr import config
-from omgsr.baselines import foreign_outputs as by_rows
-from omgsr.baselines import registry
-from omgsr.baselines.known import KNOWN
-from omgsr.baselines.settings import Method
+from omgsr.baselines import foreign_outputs, registry
+from omgsr.baselines.settings import KNOWN, Method
 from omgsr.core import devices, files
 from omgsr.core.fingerprint import sha256
 from omgsr.data import manifest
-from omgsr.data.manifest import Row
 from omgsr.inference import benchmarks
 from omgsr.inference.method import Method as Restorer
+from stages import call
 
 FOUNDATION = Path("foundation")
 
@@ -39,7 +35,8 @@ def main(name: str) -> None:
     for benchmark in settings.benchmarks_of(name):
         rows = manifest.read(f"data/pairs/{benchmark}.csv")
         if method is None:
-            saved = copy(Path(rooted(given), benchmark), rows, settings.data.scale, run)
+            folder, out = Path(rooted(given), benchmark), run / "sr" / benchmark
+            saved = foreign_outputs.copy(folder, rows, settings.data.scale, out)
         else:
             plan = settings.infer.batch, settings.data.scale
             restored = benchmarks.restore_rows(method, rows, *plan)
@@ -63,13 +60,6 @@ def rooted(given: Method) -> str:
     return str(Path(os.environ.get("DVC_ROOT", "."), str(given.path)))
 
 
-def copy(folder: Path, rows: list[Row], scale: int, run: Path) -> Iterator[str]:
-    """Copies the outputs of another program for every row and yields the name."""
-    for row, data in by_rows.taken(folder, rows, scale):
-        files.write_bytes(run / "sr" / folder.name / f"{row.name}.png", data)
-        yield row.name
-
-
 def card(given: Method, method: Restorer | None) -> dict[str, Any]:
     """What made the images, for who asks where a number comes from."""
     known = KNOWN[given.kind]
@@ -82,7 +72,4 @@ def card(given: Method, method: Restorer | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"baseline: {error}")
+    call(main)

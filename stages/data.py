@@ -4,12 +4,11 @@ Packaged photographs and generated images become PNGs in data/source/images; ima
 stay where they are. HQ only, except for benchmarks that exist as LQ files.
 """
 
-import os
-import sys
 from pathlib import Path
 
 from omgsr import config
 from omgsr.data import image_sets, manifest
+from stages import call, workspace
 
 OUT = Path("data/source")
 
@@ -17,17 +16,12 @@ OUT = Path("data/source")
 def main() -> None:
     """Writes one manifest a set; what is missing in the data stops with one message."""
     settings = config.load()
-    # In a temporary experiment the working directory is a copy; folders are the workspace's.
-    root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
     for name, rows in image_sets.manifests(
-        settings.data, settings.benchmarks, settings.seed, OUT / "images", root
+        settings.data, settings.benchmarks, settings.seed, OUT / "images", workspace()
     ):
         manifest.write(OUT / f"{name}.csv", rows)
         print(f"{name}: {len(rows)} images")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"data: {error}")
+    call(main)

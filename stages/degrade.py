@@ -4,16 +4,16 @@ The work is done in $DVC_ROOT/work, because DVC deletes a stage's outputs before
 kill the next run finds what was finished. The whole folder is moved into place at the end.
 """
 
-import os
 import shutil
-import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
 from omgsr import config
 from omgsr.core import workdir
+from omgsr.core.image_files import ImageError
 from omgsr.data import manifest, pairs
+from stages import call, workspace
 
 SOURCE, OUT = Path("data/source"), Path("data/pairs")
 
@@ -28,8 +28,7 @@ def main() -> None:
         rows = manifest.read(SOURCE / f"{name}.csv")
         made[name] = [] if plan else rows
         jobs += [(plan, row) for row in rows if plan]
-    root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
-    work = root / "work" / f"degrade-{pairs.fingerprint(jobs)}"
+    work = workspace() / "work" / f"degrade-{pairs.fingerprint(jobs)}"
     with workdir.exclusive(work):
         bar = tqdm(pairs.make(jobs, work), total=len(jobs), desc="degrade", unit="image")
         skipped = 0
@@ -39,7 +38,7 @@ def main() -> None:
         if skipped:
             print(f"train: images smaller than the crop, skipped: {skipped:,}")
         if not made["train"]:
-            raise pairs.PairError("every image of data.train is smaller than data.crop; lower it")
+            raise ImageError("every image of data.train is smaller than data.crop; lower it")
         for name, rows in made.items():
             manifest.write(work / OUT / f"{name}.csv", rows)
         workdir.publish(work / OUT, OUT)
@@ -47,7 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"degrade: {error}")
+    call(main)

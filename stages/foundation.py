@@ -4,9 +4,7 @@ Prompt embeddings are kept in $DVC_ROOT/work/prompts, because DVC deletes a stag
 it runs: another timestep origin or feature network embeds nothing again.
 """
 
-import os
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from omgsr.core import images
 from omgsr.data import photographs
 from omgsr.models import foundation
 from omgsr.models.settings import Foundation
+from stages import call, workspace
 
 OUT = Path("foundation")
 
@@ -43,24 +42,18 @@ def located(section: Foundation, root: Path) -> Foundation:
 def main() -> None:
     """Resolves foundation.source."""
     settings = config.load()
-    source, root = settings.foundation.source, Path(os.environ.get("DVC_ROOT", ".")).resolve()
-    prompts = root / "work" / "prompts"
+    plan, root = settings.foundation, workspace()
     shutil.rmtree(OUT, ignore_errors=True)
-    if source == "shipped":
-        foundation.ship(OUT, settings.foundation)
-    elif source == "train":
+    if plan.source == "shipped":
+        foundation.ship(OUT, plan)
+    elif plan.source == "train":
         train(settings)
-    elif source == "folder":
-        folder = root / str(settings.foundation.path)
-        foundation.link(OUT, folder, located(settings.foundation, root), prompts)
     else:
-        folder = foundation.download(settings.foundation)
-        foundation.link(OUT, folder, located(settings.foundation, root), prompts)
-    print(f"foundation: {source}, {(OUT / 'foundation.json').resolve().parent.name}/ is ready")
+        here = plan.source == "folder"
+        folder = root / str(plan.path) if here else foundation.download(plan)
+        foundation.link(OUT, folder, located(plan, root), root / "work" / "prompts")
+    print(f"foundation: {plan.source}, {(OUT / 'foundation.json').resolve().parent.name}/ is ready")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"foundation: {error}")
+    call(main)

@@ -18,6 +18,7 @@ from omgsr.inference import benchmarks
 from omgsr.inference.restore import OneStep
 from omgsr.inference.settings import Infer
 from omgsr.method import run_card
+from stages import call
 
 
 def main(run: str) -> None:
@@ -48,7 +49,4 @@ def load(model: Path, plan: Infer) -> OneStep:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"infer: {error}")
+    call(main)

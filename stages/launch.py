@@ -6,8 +6,8 @@ GPUs, `0,0,1,1` two places on each, `cpu,cpu` two halves of the cores, and an em
 lease. A lease is a lock on a file that the stage inherits: the system lets go of it when the stage
 ends, however it ends. filelock opens its files so that a process which becomes another loses them.
 
-Without a GPU `train` is as many processes as it has cores, up to train.accumulate; OMGSR_LAUNCH,
-options of torchrun, says otherwise. A profile with `exact: true` is prepared for here.
+A profile with `exact: true` is prepared for here. Without a GPU its training is as many processes
+as it has cores, up to train.accumulate; OMGSR_LAUNCH, options of torchrun, says otherwise.
 """
 
 import fcntl
@@ -129,12 +129,13 @@ def crew(settings: Mapping[str, Any]) -> str:
     """Give torchrun's options for a training without a GPU, '' for one process.
 
     Each process has one thread (stages/train.py), so one a core; more than the batches of a step
-    would have nothing to do. The result is the same for any number.
+    would have nothing to do. The result is the same for any number. Large models, whose profiles
+    are not exact, would not fit into the memory that often.
     """
     share = os.environ.get("OMP_NUM_THREADS", "")
     plan = settings.get("train")
     batches = plan.get("accumulate") if isinstance(plan, dict) else None
-    if not isinstance(batches, int):
+    if settings.get("exact") is not True or not isinstance(batches, int):
         return ""
     count = min(int(share) if share.isdigit() else cores(), cores(), batches)
     return f"--standalone --nproc-per-node={count}" if count > 1 else ""

@@ -6,15 +6,14 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from omgsr.config import Config, load
 from omgsr.core.files import read_json
-from omgsr.core.yaml_files import read_yaml
-from stages.tracking import evidence, labels, recording, registry, store, ui
-from stages.tracking.labels import digest
+from stages import times_of
+from stages.tracking import evidence, recording, registry, store, ui
+from stages.tracking.evidence import digest
 from stages.tracking.recording import Result
 from stages.tracking.store import Point
 
@@ -70,9 +69,6 @@ def standing(run: str) -> Iterator[Point]:
             where = "" if row["benchmark"] == "average" else f"{row['benchmark']}/"
             yield f"{where}composite", float(row["composite"]), 0
     yield "t_star", float(read_json("reports/timestep.json")["t"]), 0
-    trained = Path("runs", run, "train", "run.json")
-    if trained.exists():
-        yield "peak_memory_gib", read_json(trained)["peak_memory_gib"], 0
 
 
 def curves(run: str) -> tuple[Point, ...]:
@@ -81,7 +77,11 @@ def curves(run: str) -> tuple[Point, ...]:
         history = list(csv.DictReader(file))
     stride = -(-len(history) // CURVE) or 1
     # Rows with a validation or a gradient norm are few and all shown.
-    kept = [row for i, row in enumerate(history) if i % stride == 0 or _rare(row)]
+    kept = [
+        row
+        for index, row in enumerate(history)
+        if index % stride == 0 or any("/" in term and value for term, value in row.items())
+    ]
     return tuple(
         (term if "/" in term else f"train/{term}", float(value), int(row["step"]))
         for row in kept
@@ -90,56 +90,41 @@ def curves(run: str) -> tuple[Point, ...]:
     )
 
 
-def _rare(row: dict[str, str]) -> bool:
-    return any("/" in term and value for term, value in row.items())
-
-
-@lru_cache(maxsize=1)
-def _locked(path: Path, changed: int) -> dict[str, Any]:
-    """Give the stages of dvc.lock, read once: a hundred stages take a second."""
-    stages: dict[str, Any] = read_yaml(path, path.name)["stages"]
-    return stages
-
-
-def lock_entries(run: str, stages: tuple[str, ...]) -> list[Any]:
+def lock_entries(locked: dict[str, Any], run: str, stages: tuple[str, ...]) -> list[Any]:
     """Give what DVC locked for these stages of a run; equal entries mean equal bytes."""
-    path = Path("dvc.lock")
-    locked = _locked(path.resolve(), path.stat().st_mtime_ns if path.exists() else 0)
     missing = [f"{stage}@{run}" for stage in stages if f"{stage}@{run}" not in locked]
     if missing:
         raise FileNotFoundError(f"dvc.lock has no {missing[0]}: run `dvc repro` to make it")
-    # runs/<run>/train holds clock times: the same model trained again is the same result.
-    times = f"runs/{run}/train"
-    return [
-        {**entry, "outs": [out for out in entry["outs"] if out["path"] != times]}
-        for entry in (locked[f"{stage}@{run}"] for stage in stages)
-    ]
+    return [locked[f"{stage}@{run}"] for stage in stages]
 
 
-def trained_on(run: str) -> registry.Data:
+def trained_on(locked: dict[str, Any], run: str) -> registry.Data:
     """Give the pairs that a run was trained on, by the digests of their images."""
-    (entry,) = lock_entries(run, ("train",))
+    (entry,) = lock_entries(locked, run, ("train",))
     train = {dep["path"]: dep.get("md5", "") for dep in entry["deps"]}
     digests = [train.get(f"data/pairs/{name}", "") for name in ("train", "train.csv")]
     return evidence.dataset("train", "training", digest(digests))
 
 
-def milliseconds(moment: float | None) -> int | None:
-    """Seconds since 1970 => milliseconds since 1970."""
-    return None if moment is None else int(moment * 1000)
+def times(run: str) -> dict[str, Any]:
+    """Give clock times, memory and live run of a training, {} where it was elsewhere."""
+    path = times_of(Path("runs", run, "model"))
+    return dict(read_json(path)) if path.exists() else {}
 
 
 def collect(config: Config, run: str, shared: evidence.Shared) -> Result:
     """Read everything that the pipeline has written about one run."""
     trains = run in config.run_names
     stages = ("train", "infer", "score") if trains else ("baseline", "score_baseline")
-    trained = read_json(Path("runs", run, "train", "run.json")) if trains else {}
+    trained = times(run) if trains else {}
     reached = tuple(scores(run))
     beside = tuple(sorted(standing(run), key=lambda point: point[0] != "composite"))
-    links = labels.tags(run, config.profile, trained.get("mlflow_run_id"), shared.changed)
-    links |= labels.place(config, run)
+    if "peak_memory_gib" in trained:
+        beside += (("peak_memory_gib", float(trained["peak_memory_gib"]), 0),)
+    links = evidence.tags(run, config.profile, trained.get("mlflow_run_id"), shared.changed)
+    links |= evidence.place(config, run)
     return Result(
-        key=digest(lock_entries(run, stages), reached),
+        key=digest(lock_entries(shared.locked, run, stages), reached),
         report=digest(beside, links, shared.report),
         name=run,
         params=settings(config, run),
@@ -147,12 +132,11 @@ def collect(config: Config, run: str, shared: evidence.Shared) -> Result:
         curves=curves(run) if trains else (),
         tags=links,
         artifacts=shared.artifacts,
-        texts={"changes.patch": shared.changed[1]} if shared.changed[1] else {},
+        patch=shared.changed[1],
         pictures=evidence.pictures(config, run),
-        data=((trained_on(run),) if trains else ()) + shared.benchmarks,
+        data=((trained_on(shared.locked, run),) if trains else ()) + shared.benchmarks,
         model=Path("runs", run, "model") if trains else None,
-        start=milliseconds(trained.get("start")),
-        end=milliseconds(trained.get("end")),
+        **{end: int(trained[end] * 1000) for end in ("start", "end") if end in trained},
     )
 
 
@@ -161,7 +145,7 @@ def main() -> None:
     config = load()
     shared = evidence.share(config)
     results = [collect(config, run, shared) for run in (*config.run_names, *config.method_names)]
-    together = labels.sweep(config, [result.key for result in results])
+    together = evidence.sweep(config, [result.key for result in results])
     results = [
         replace(one, tags={**one.tags, **together}, report=digest(one.report, together))
         for one in results

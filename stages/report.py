@@ -3,136 +3,105 @@
 The runs are those of params.yaml; folders of earlier sweeps are not looked at.
 """
 
-import io
-import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from omgsr import config
-from omgsr.core import files, images
-from omgsr.evaluation import metrics, statistics
+from omgsr.core import files, frames, images
+from omgsr.evaluation import statistics
 from omgsr.evaluation.composite import composite
 from omgsr.reporting import (
+    compared,
     figures,
-    gallery,
-    paper_numbers,
+    paper_tables,
     plot_style,
     sheets,
-    summary,
     table_formats,
-    tables,
 )
+from omgsr.reporting.compared import Compared
+from omgsr.reporting.tables import Table, score_table
+from stages import call
 
-OUT, SHOWN = Path("reports"), 4
+OUT = Path("reports")
 
 
 def main() -> None:
     """Reads the scores of every run and method and writes the report."""
     settings = config.load()
-    runs = settings.method_names + settings.run_names
-    traits = tuple(metrics.traits(name) for name in settings.score.metrics)
-    scores = summary.read_scores("runs", runs)
-    own = scores[scores["run"].isin(settings.run_names)]
-    own = own[own["metric"].isin(settings.score.compared)]
-    composites = composite(own, {one.name: one.lower_better for one in traits})
-    files.write_text(OUT / "scores.csv", scores.to_csv(index=False))
-    files.write_text(OUT / "composite.csv", composites.to_csv(index=False))
-    files.write_json(OUT / "summary.json", summary.summary(scores, composites))
-    files.write_json(OUT / "contract.json", contract(runs))
-    lower = {one.name: one.lower_better for one in traits}
-    gaps = statistics.differences(scores, runs[0], lower, settings.seed)
-    table_of = {"intervals": statistics.intervals(scores, settings.seed), "differences": gaps}
-    for name, frame in table_of.items():
-        files.write_text(OUT / f"{name}.csv", frame.round(6).to_csv(index=False))
-    paired = {name: one.paired for name, one in settings.benchmarks.items()}
-    table = tables.score_table(
-        scores, composites, runs, paired, traits, notes(settings, composites)
-    )
+    told = compared.read(settings)
+    scores = compared.read_scores("runs", told.names)
+    own = scores["run"].isin(settings.run_names) & scores["metric"].isin(told.combined)
+    composites = composite(scores[own], told.lower)
+    gaps = statistics.differences(scores, told.names[0], told.lower, settings.seed)
+    for name, frame in {
+        "scores": scores,
+        "composite": composites,
+        "intervals": statistics.intervals(scores, settings.seed).round(6),
+        "differences": gaps.round(6),
+    }.items():
+        files.write_text(OUT / f"{name}.csv", frame.to_csv(index=False))
+    files.write_json(OUT / "summary.json", compared.summary(scores, composites))
+    made = {name: files.read_json(Path("runs", name, "scores.json")) for name in told.names}
+    files.write_json(OUT / "contract.json", contract(made))
+    table = score_table(scores, composites, told, notes(told, composites, made))
     write_table("scores", table)
-    variants = {run.name: run.variant for run in settings.runs}
-    shown = summary.in_paper_tables(
-        scores, variants, settings.method_names, paired, traits, settings.score.compared,
-        tables.caveats(settings.foundation.backbone),
-    )  # fmt: skip
-    for number, one in shown.items():
+    for number, one in paper_tables.tables(scores, told).items():
         write_table(f"table{number}", one)
-    draw(settings, composites)
+    draw(told, composites)
     for name in settings.benchmarks:
         images.write_png(OUT / "figures" / f"{name}.png", sheet(settings, name, scores))
     # Underlining is HTML in Markdown; on the screen an italic mark reads better.
     print("\n" + table_formats.markdown(table, second="_{}_"))
 
 
-def notes(settings: config.Config, composites: pd.DataFrame) -> list[str]:
+def notes(told: Compared, composites: pd.DataFrame, made: dict[str, Any]) -> list[str]:
     """What a reader of the table has to know."""
-    found = tables.caveats(settings.foundation.backbone)
+    found = list(told.caveats)
     if composites["composite"].isna().all():
         found.append("No composite score: it compares OMGSR runs, so it takes at least two.")
-    for run in settings.method_names + settings.run_names:
-        found += files.read_json(Path("runs", run, "scores.json"))["notes"]
+    found += [note for one in made.values() for note in one["notes"]]
     return list(dict.fromkeys(found))
 
 
-def write_table(name: str, table: tables.Table) -> None:
+def write_table(name: str, table: Table) -> None:
     """A table in three formats."""
-    folder = OUT / "tables"
-    files.write_text(folder / f"{name}.md", table_formats.markdown(table))
-    files.write_text(folder / f"{name}.csv", table_formats.plain_csv(table))
-    files.write_text(folder / f"{name}.tex", table_formats.latex(table))
+    for kind, text in table_formats.FORMATS.items():
+        files.write_text(OUT / "tables" / f"{name}.{kind}", text(table))
 
 
-def draw(settings: config.Config, composites: pd.DataFrame) -> None:
+def draw(told: Compared, composites: pd.DataFrame) -> None:
     """Loss curves and composite scores of the runs."""
-    names = settings.run_names
-    histories = {
-        run: pd.read_csv(io.StringIO(files.read_text(Path("runs", run, "train", "history.csv"))))
-        for run in names
-    }
-    timesteps = {run: files.read_json(Path("runs", run, "t.json"))["t"] for run in names}
-    variants = dict(zip(names, (run.variant for run in settings.runs), strict=True))
+    histories = {one.name: frames.read(f"runs/{one.name}/train/history.csv") for one in told.runs}
     drawn = {
         "losses": figures.loss_curves(histories),
-        "composite": figures.composite_curve(
-            composites, timesteps, variants, paper_numbers.figure_4()
-        ),
+        "composite": figures.composite_curve(composites, told.runs),
     }
     for name, figure in drawn.items():
-        plot_style.save(figure, OUT / "figures" / f"{name}.png")
-        plot_style.save(figure, OUT / "figures" / f"{name}.pdf")
+        for kind in ("png", "pdf"):
+            plot_style.save(figure, OUT / "figures" / f"{name}.{kind}")
 
 
 def sheet(settings: config.Config, benchmark: str, scores: pd.DataFrame) -> sheets.Pixels:
-    """Some pictures of a benchmark by all methods, spread evenly over the set."""
-    every = settings.method_names + settings.run_names
-    runs = tuple(run for run in every if benchmark in settings.benchmarks_of(run))
-    pictures = [
-        sheets.Picture(
-            name=row.name,
-            versions=versions,
-            captions={run: gallery.caption(scores, benchmark, run, row.name) for run in runs},
-        )
-        for row, versions in gallery.chosen(benchmark, runs, settings.data.scale, SHOWN)
-    ]
+    """Some pictures of a benchmark by all methods."""
+    runs = settings.restoring(benchmark)
+    shown = list(sheets.pictures(benchmark, runs, scores, settings.data.scale))
     # Many runs: smaller cells keep the sheet within what a screen can show.
-    return sheets.sheet(benchmark, pictures, sheets.DETAIL * (4 if len(runs) <= 4 else 3))
+    return sheets.sheet(benchmark, shown, sheets.DETAIL * (4 if len(runs) <= 4 else 3))
 
 
-def contract(runs: tuple[str, ...]) -> list[dict[str, object]]:
+def contract(made: dict[str, Any]) -> list[dict[str, Any]]:
     """How the scores were made: once for all runs whose scores were made alike."""
-    found: list[dict[str, object]] = []
-    for run in runs:
-        told = files.read_json(Path("runs", run, "scores.json"))
-        same = next((one for one in found if {**one, "runs": 0} == {**told, "runs": 0}), None)
+    found: list[dict[str, Any]] = []
+    for name, told in made.items():
+        same = next((one for one in found if one == {"runs": one["runs"], **told}), None)
         if same is None:
-            found.append({"runs": [run], **told})
+            found.append({"runs": [name], **told})
         else:
-            same["runs"] = [*same["runs"], run]  # type: ignore[misc]
+            same["runs"].append(name)
     return found
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"report: {error}")
+    call(main)

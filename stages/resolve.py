@@ -3,12 +3,12 @@
 `train` depends on this file alone, so a new t* retrains the runs at `auto` and no others.
 """
 
-import sys
 from pathlib import Path
 
 from omgsr import config
 from omgsr.core import files
 from omgsr.experiments import Run
+from stages import call
 
 
 def main(variant: str, timestep: str, seed: str) -> None:
@@ -25,7 +25,4 @@ def main(variant: str, timestep: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (ValueError, OSError) as error:
-        sys.exit(f"resolve: {error}")
+    call(main)

@@ -4,15 +4,13 @@ Finished images are in $DVC_ROOT/work/<hash of all inputs>: a killed run continu
 same bytes.
 """
 
-import csv
-import io
-import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -24,8 +22,7 @@ from omgsr.evaluation import contract, finished, metrics, scoring
 from omgsr.evaluation.metrics import Metric
 from omgsr.evaluation.scoring import Item, Scored
 from omgsr.evaluation.settings import Score
-
-Rows = list[dict[str, str | float]]
+from stages import call, workspace
 
 
 def main(run: str) -> None:
@@ -45,21 +42,24 @@ def main(run: str) -> None:
     whole = any(metric.traits.whole_set for metric in loaded)
     against = {n: reference(settings.score, n, own) for n, own in items.items()} if whole else {}
     inputs = items | {f"{name}-reference": own for name, own in against.items()}
-    root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
-    work = root / "work" / f"score-{finished.fingerprint(told, inputs)}"
-    rows: Rows = []
+    key = finished.fingerprint(told | {"exact": settings.exact}, inputs)
+    work = workspace() / "work" / f"score-{key}"
+    rows: list[dict[str, str | float]] = []
     notes = list(missing.values())
     with workdir.exclusive(work):
         with tqdm(total=sum(map(len, inputs.values())), desc=f"score {run}", unit="image") as bar:
             for name, own in items.items():
                 keep, other = finished.Kept(work / name), finished.Kept(work / f"{name}-reference")
-                ours = counted(scoring.score(loaded, own, border, keep), bar)
-                theirs = counted(scoring.describe(loaded, against.get(name, []), other), bar)
+                ours = list(counted(scoring.score(loaded, own, border, keep), bar))
+                others = scoring.describe(loaded, against.get(name, []), other)
+                theirs = list(counted(others, bar))
                 found, why = of_sets(loaded, ours, theirs)
                 rows += scoring.records(name, ours, found)
                 notes += [f"{name}: {note}" for one in ours for note in one.notes]
                 notes += [f"{name}: {note}" for note in why]
-        write(folder, rows, told | {"unavailable": missing, "notes": notes})
+        files.write_json(folder / "scores.json", told | {"unavailable": missing, "notes": notes})
+        frame = pd.DataFrame(rows, columns=list(scoring.COLUMNS))
+        files.write_text(folder / "scores.csv", frame.to_csv(index=False))
         shutil.rmtree(work)
     for note in notes:
         print(f"score: {note}", file=sys.stderr)
@@ -89,27 +89,12 @@ def of_sets(
     return found, notes
 
 
-def counted(scored: Iterable[Scored], bar: Any) -> list[Scored]:
+def counted(scored: Iterable[Scored], bar: Any) -> Iterator[Scored]:
     """All of them, each shown on the bar when it is there."""
-    found = []
     for one in scored:
-        found.append(one)
         bar.update()
-    return found
-
-
-def write(folder: Path, rows: Rows, told: dict[str, Any]) -> None:
-    """The outputs of the stage."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, scoring.COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_json(folder / "scores.json", told)
-    files.write_text(folder / "scores.csv", text.getvalue())
+        yield one
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"score: {error}")
+    call(main)

@@ -1,6 +1,10 @@
-"""Stage `timestep`: t* of the training pairs => reports/timestep.{json,csv} and its figure."""
+"""Stage `timestep`: t* of the training pairs => reports/timestep.{json,csv} and its figure.
 
-import sys
+Finished images are in $DVC_ROOT/work/<hash of all inputs>: a killed run continues, and writes the
+same bytes.
+"""
+
+import shutil
 import time
 from pathlib import Path
 
@@ -8,29 +12,52 @@ import pandas as pd
 from tqdm import tqdm
 
 from omgsr import config
-from omgsr.core import devices, files
+from omgsr.core import devices, files, workdir
+from omgsr.core.fingerprint import sha256, work_name
 from omgsr.data import manifest
 from omgsr.method import latent_moments, timestep
+from omgsr.method.latent_moments import Moment
 from omgsr.models.backbones import from_folder
+from omgsr.models.backbones.base import Backbone
 from omgsr.reporting import plot_style, timestep_figure
+from stages import call, workspace
 
 OUT = Path("reports")
+
+
+def encode(settings: config.Config, backbone: Backbone, work: Path) -> list[Moment]:
+    """(name, P, N) of every pair, those that `work` has from before and the others."""
+    plan = settings.timestep
+    rows = manifest.spread(manifest.read("data/pairs/train.csv"), plan.images)
+    done = latent_moments.Journal(work / "moments.csv")
+    left = done.left(rows, plan.batch)
+    found = latent_moments.pair_moments(
+        backbone, left, settings.data.scale, plan.batch, plan.latent, settings.seed
+    )
+    start = {"total": len(rows), "initial": len(rows) - len(left)}
+    for moment in tqdm(found, **start, desc="timestep", unit="image"):
+        done.add(moment)
+    return [done[row.name] for row in rows]
+
+
+def finished(settings: config.Config) -> Path:
+    """The folder of what an earlier run with the same inputs has finished."""
+    inputs = [f"{settings.timestep} {settings.data.scale} {settings.seed} {settings.exact}"]
+    inputs += [files.read_text("foundation/foundation.json")]
+    inputs += [sha256(path) for path in ("data/pairs/train.csv", "data/pairs/train")]
+    rooms, packages = ("core", "data", "models", "method"), ("torch", "diffusers")
+    return workspace() / "work" / f"timestep-{work_name(rooms, packages, inputs)}"
 
 
 def main() -> None:
     """Encodes every pair once, then computes t*, its interval and its curve."""
     settings = config.load()
     plan = settings.timestep
-    rows = manifest.spread(manifest.read("data/pairs/train.csv"), plan.images)
     backbone = from_folder.load(Path("foundation")).to(devices.pick())
     snr = timestep.snr_array(backbone.schedule.snr())
-    started = time.perf_counter()
-    found = latent_moments.pair_moments(
-        backbone, rows, settings.data.scale, plan.batch, plan.latent, settings.seed
-    )
-    names, power, error = latent_moments.columns(
-        list(tqdm(found, total=len(rows), desc="timestep", unit="image"))
-    )
+    started, work = time.perf_counter(), finished(settings)
+    with workdir.exclusive(work):
+        names, power, error = latent_moments.columns(encode(settings, backbone, work))
     encoded = time.perf_counter()
     result = timestep.find(power, error, snr, plan.bootstrap, settings.seed)
     gap = timestep.curve(power, error, snr)
@@ -44,6 +71,7 @@ def main() -> None:
     figure = timestep_figure.timestep_curve(curve, result.as_dict(), images)
     plot_style.save(figure, OUT / "timestep.png")
     files.write_json(OUT / "timestep.json", result.as_dict())
+    shutil.rmtree(work)
     print(
         f"t* = {result.t} (95 % interval {result.low} to {result.high}) from {result.images} pairs;"
         f" {share:.1%} of the time was encoding"
@@ -51,7 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, ImportError) as problem:
-        sys.exit(f"timestep: {problem}")
+    call(main)

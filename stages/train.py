@@ -5,13 +5,12 @@ with other inputs never meets them. OMGSR_LAUNCH holds options of torchrun for s
 machines (stages/run.sh); the result does not depend on their number.
 """
 
-import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,11 @@ from omgsr.method.generator import Generator
 from omgsr.models import features
 from omgsr.models.backbones import from_folder
 from omgsr.training import memory, previews, validation
-from omgsr.training.checkpoint import CheckpointError
 from omgsr.training.processes import Processes
 from omgsr.training.session import Session, fingerprint
 from omgsr.training.settings import Settings, Train
-from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
+from omgsr.training.trainer import Trainer, fit
+from stages import call, times_of, workspace
 from stages.tracking.live import live
 
 FOUNDATION = Path("foundation")
@@ -69,8 +68,7 @@ def trainer(settings: config.Config, about: dict[str, Any], processes: Processes
     if about["losses"].get("vsd"):
         generator.add_regulariser(about["seed"])
     network = features.load(FOUNDATION / "features")
-    plan = asdict(settings.train) | {"losses": about["losses"], "seed": about["seed"]}
-    chosen = Settings(**{field.name: plan[field.name] for field in fields(Settings)})
+    chosen = Settings(**vars(settings.train), losses=about["losses"], seed=about["seed"])
     device = processes.device
     memory.place(generator, network, device, chosen.precision, chosen.gradient_checkpointing)
     looked_at = perceptual.load((n for n, weight in chosen.losses.items() if weight), device)
@@ -121,7 +119,7 @@ def publish(session: Session, out: Path, about: dict[str, Any], times: dict[str,
     session.write_history(out / "train" / "history.csv")
     shutil.copytree(session.work / "previews", out / "train" / "previews")
     peak = memory.peak_gib(session.trainer.device)
-    files.write_json(out / "train" / "run.json", {**times, "peak_memory_gib": round(peak, 3)})
+    files.write_json(times_of(out / "model"), {**times, "peak_memory_gib": round(peak, 3)})
 
 
 def main(variant: str, timestep: str, seed: str) -> None:
@@ -130,14 +128,14 @@ def main(variant: str, timestep: str, seed: str) -> None:
     out, plan, processes = Path("runs", run.name), settings.train, Processes.start()
     about = card(settings, run, files.read_json(out / "t.json"))
     rows, held = manifest.read("data/pairs/train.csv"), list[Row]()
-    key = fingerprint({**about, **asdict(plan)}, rows)
+    key = fingerprint({**about, **asdict(plan), "exact": settings.exact}, rows)
     if plan.validation:
         rows, held = validation.hold_out(rows, plan.validation.images)
     if processes.device.type == "cpu":
         # With more, sums are rounded in another order: the model would depend on the machine's
         # cores, and on who else has a share of them. For small networks one is as fast.
         torch.set_num_threads(1)
-    work = Path(os.environ.get("DVC_ROOT", ".")).resolve() / "work" / f"train-{key}"
+    work = workspace() / "work" / f"train-{key}"
     started = time.time()
     tags = {"omgsr.work": key, "omgsr.run": run.name}
     with ExitStack() as stack:
@@ -147,12 +145,8 @@ def main(variant: str, timestep: str, seed: str) -> None:
             log = stack.enter_context(live(run.name, {**about, **asdict(plan)}, tags))
         processes.wait()  # nobody reads a checkpoint before the folder is this run's
         state = trainer(settings, about, processes)
-        session = Session(
-            trainer=state, work=work, checkpoint_every=plan.checkpoint_every,
-            log_every=plan.log_every, final=plan.final,
-            validate=validator(plan, held, about["scale"]) if processes.main else None,
-            validate_every=plan.validation.every if plan.validation else 1,
-        )  # fmt: skip
+        validate = validator(plan, held, about["scale"]) if processes.main else None
+        session = Session(trainer=state, work=work, validate=validate)
         pairs = Pairs(rows, about["scale"], plan.crop, run.seed)
         shown = Pairs(held or rows, about["scale"], None, run.seed, flip=False)
         train(session, pairs, shown, plan, log)
@@ -164,7 +158,4 @@ def main(variant: str, timestep: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (ValueError, OSError, ImportError, NonFiniteLoss, CheckpointError) as error:
-        sys.exit(f"train: {error}")
+    call(main)

@@ -9,7 +9,7 @@ method.json                                              what it is, written las
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from omgsr.core.settings import section
 from omgsr.method import adapter_files
 
 CARD, BASE = "method.json", "base.safetensors"
-
 _LORA = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])\.(?P<adapter>\w+)\.weight")
 _WHOLE = re.compile(r"(?P<layer>conv_in)(\.base_layer)?\.(?P<kind>weight|bias)")
 
@@ -63,9 +62,8 @@ def convert(path: Path | str, out: Path | str) -> Card:
         raise ConversionError(f"{out}: exists already; give another folder, or delete it first")
     held = safe_pickle.load(path)
     layout = _recognise(held, path)
-    adapted = {part.folder: _adapter(held, part, path) for part in layout.parts}
+    adapted, whole = _weights(held, layout, path)
     ranks = {part.folder: int(held[part.rank]) for part in layout.parts}
-    whole = _whole(held, layout, path)
     folder = out.with_name(f".tmp-{out.name}")
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -94,7 +92,7 @@ def convert(path: Path | str, out: Path | str) -> Card:
 def _recognise(held: Any, path: Path) -> Layout:
     """The layout that has exactly the keys of the file."""
     keys = set(held) if isinstance(held, Mapping) else set()
-    for layout in LAYOUTS.values():
+    for layout in LAYOUTS:
         parts = layout.parts
         expected = {key for p in parts for key in (p.rank, p.state, *p.modules)}
         if parts[0].rank not in keys:
@@ -113,56 +111,48 @@ def _recognise(held: Any, path: Path) -> Layout:
     )
 
 
-def _adapter(held: Mapping[str, Any], part: Part, path: Path) -> dict[str, Tensor]:
-    """The matrices of one adapter under PEFT's names, those of all its layers."""
-    rank, state = held[part.rank], held[part.state]
-    listed = {layer for key in part.modules for layer in held[key]}
-    found = {}
-    for layer, side, name, tensor in _matrices(state):
-        if name in part.names:
-            found[f"base_model.model.{layer}.lora_{side}.weight"] = tensor
-            if tensor.shape[0 if side == "A" else 1] != rank:
-                raise ConversionError(
-                    f"{path}: {layer}.lora_{side} is {tuple(tensor.shape)}, not of rank {rank}"
-                )
-    lacking = [
-        f"{layer}.lora_{side}"
-        for layer in sorted(listed)
-        for side in "AB"
-        if f"base_model.model.{layer}.lora_{side}.weight" not in found
-    ]
-    if lacking or not listed:
-        missing = f"{lacking[0]} and {len(lacking) - 1} more" if lacking else "all layers"
-        raise ConversionError(f"{path}: {part.state} lacks {missing}; get the file again")
-    return found
-
-
-def _matrices(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str, Tensor]]:
-    """(layer, A or B, adapter, matrix) of every LoRA weight."""
-    for key, tensor in state.items():
-        match = _LORA.fullmatch(key)
-        if match:
-            yield match["layer"], match["side"], match["adapter"], tensor
-
-
-def _whole(held: Mapping[str, Any], layout: Layout, path: Path) -> dict[str, Tensor]:
-    """Layers that are no adapters; refuses weights that belong to neither."""
-    found: dict[str, Tensor] = {}
-    names = {(part.state, name) for part in layout.parts for name in part.names}
-    for state in {part.state: None for part in layout.parts}:
+def _weights(
+    held: Mapping[str, Any], layout: Layout, path: Path
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+    """Every adapter's matrices by its folder, under PEFT's names, and the layers that are none."""
+    parts = {(part.state, name): part for part in layout.parts for name in part.names}
+    adapted: dict[str, dict[str, Tensor]] = {part.folder: {} for part in layout.parts}
+    others: dict[str, Tensor] = {}
+    for state in dict.fromkeys(part.state for part in layout.parts):
         for key, tensor in held[state].items():
             lora, whole = _LORA.fullmatch(key), _WHOLE.fullmatch(key)
             if whole and layout.whole:
-                found[f"{whole['layer']}.{whole['kind']}"] = tensor
-            elif not lora or (state, lora["adapter"]) not in names:
+                others[f"{whole['layer']}.{whole['kind']}"] = tensor
+            elif lora and (part := parts.get((state, lora["adapter"]))):
+                name = f"{lora['layer']}.lora_{lora['side']}"
+                adapted[part.folder][f"{adapter_files.PREFIX}{name}.weight"] = tensor
+                rank = held[part.rank]
+                if tensor.shape[0 if lora["side"] == "A" else 1] != rank:
+                    sizes = tuple(tensor.shape)
+                    raise ConversionError(f"{path}: {name} is {sizes}, not of rank {rank}")
+            else:
                 raise ConversionError(f"{path}: {state} holds {key}, which {layout.method} has not")
-    if layout.whole and found.keys() != {"conv_in.weight", "conv_in.bias"}:
+    for part in layout.parts:
+        _require_all(held, part, adapted[part.folder], path)
+    if layout.whole and others.keys() != {"conv_in.weight", "conv_in.bias"}:
         raise ConversionError(f"{path}: lacks the UNet's conv_in, which OSEDiff trains as a whole")
-    return found
+    return adapted, others
+
+
+def _require_all(
+    held: Mapping[str, Any], part: Part, found: Mapping[str, Tensor], path: Path
+) -> None:
+    """Refuses an adapter that lacks matrices of the layers that the file lists for it."""
+    listed = sorted({layer for key in part.modules for layer in held[key]})
+    wanted = [f"{layer}.lora_{side}" for layer in listed for side in "AB"]
+    lacking = [name for name in wanted if f"{adapter_files.PREFIX}{name}.weight" not in found]
+    if lacking or not listed:
+        missing = f"{lacking[0]} and {len(lacking) - 1} more" if lacking else "all layers"
+        raise ConversionError(f"{path}: {part.state} lacks {missing}; get the file again")
 
 
 def _write_adapter(folder: Path, state: dict[str, Tensor], rank: int) -> None:
-    layers = {key.removeprefix("base_model.model.").rsplit(".lora_", 1)[0] for key in state}
+    layers = {key.removeprefix(adapter_files.PREFIX).rsplit(".lora_", 1)[0] for key in state}
     config = {
         "peft_type": "LORA", "r": rank, "lora_alpha": ALPHA, "target_modules": sorted(layers),
         "bias": "none", "fan_in_fan_out": False, "inference_mode": True, "lora_dropout": 0.0,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from omgsr.core import images
+from omgsr.core import files, images
 from omgsr.data.manifest import Row
 
 
@@ -11,8 +11,8 @@ class OutputsError(ValueError):
     """A folder of outputs that does not fit the benchmark; the message says how to mend it."""
 
 
-def taken(folder: Path, rows: Sequence[Row], scale: int) -> Iterator[tuple[Row, bytes]]:
-    """The PNG files <folder>/<name>.png that another program made, after a look at each.
+def copy(folder: Path, rows: Sequence[Row], scale: int, out: Path) -> Iterator[str]:
+    """Copies <folder>/<name>.png, which another program made, for every row; yields the names.
 
     Raises OutputsError when a name or a size differs from the benchmark's, before the first file.
     """
@@ -24,7 +24,8 @@ def taken(folder: Path, rows: Sequence[Row], scale: int) -> Iterator[tuple[Row, 
     for row in rows:
         _check_size(folder / f"{row.name}.png", row, scale)
     for row in rows:
-        yield row, (folder / f"{row.name}.png").read_bytes()
+        files.write_bytes(out / f"{row.name}.png", (folder / f"{row.name}.png").read_bytes())
+        yield row.name
 
 
 def _check_names(folder: Path, rows: Sequence[Row]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from omgsr.baselines.known import KNOWN, needs
+from omgsr.baselines.settings import KNOWN, needs
 from omgsr.inference.method import Method
 
 # What needs torch is imported when it is asked for: `omgsr --help` lists the names.
@@ -25,7 +25,7 @@ def load(
 
     `path` are the weights of those that have any, `foundation` the folder of the stage of that name
     for those that run on SD2.1-base. `color` is how these take the colours of the LQ image; the
-    others have them by themselves. `options` are those of `known.KNOWN`. The method may have
+    others have them by themselves. `options` are those of `settings.KNOWN`. The method may have
     `notes`: lines that say where it departs from its authors' program.
 
     Raises ValueError for an unknown name or option and for a missing path, and says where to get
@@ -35,7 +35,8 @@ def load(
         raise ValueError(f"method {name!r} is unknown; allowed: {', '.join(NAMES)}")
     known = KNOWN[name]
     for option in sorted(options.keys() - set(known.options)):
-        raise ValueError(f"{name} takes no option {option}; allowed: {_listed(known.options)}")
+        allowed = ", ".join(known.options) or "none"
+        raise ValueError(f"{name} takes no option {option}; allowed: {allowed}")
     if known.path and path is None:
         raise ValueError(needs(name))
     if path is not None and not known.path:
@@ -63,7 +64,3 @@ def _build(name: str, path: Any, foundation: Any, device: Any, options: dict[str
     from omgsr.baselines import one_step
 
     return one_step.load(name, path, foundation, device=device, **options)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names) or "none"

@@ -1,16 +1,14 @@
 """The interpolations that every restoration is compared with: Pillow's bicubic and Lanczos."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from omgsr.inference import scaling
 from omgsr.inference.method import Size
-
-Filter = Literal["bicubic", "lanczos"]
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
+from omgsr.inference.scaling import Filter
 
 
 class Resampling:
@@ -25,13 +23,9 @@ class Resampling:
         uint8 is computed in 8 bits, as everybody's bicubic of Pillow is: times 255 the result is
         whole numbers. uint16 is computed in float.
         """
-        return [self._one(image, size) for image in batch]
-
-    def _one(self, image: NDArray[Any], size: Size) -> NDArray[np.float32]:
-        if image.dtype == np.uint8:
-            resized = Image.fromarray(image).resize((size[1], size[0]), _FILTERS[self.kind])
-            return np.asarray(resized, np.float32) / np.float32(255)
-        return resize(unit(image), size, self.kind)
+        floats = (image if image.dtype == np.uint8 else unit(image) for image in batch)
+        resized = (scaling.resize(image, size, self.kind) for image in floats)
+        return [unit(image) if image.dtype == np.uint8 else image.clip(0, 1) for image in resized]
 
 
 def unit(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -39,12 +33,3 @@ def unit(image: NDArray[Any]) -> NDArray[np.float32]:
     if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected uint8 or uint16 (h, w, 3), got {image.dtype} {image.shape}")
     return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-
-
-def resize(image: NDArray[np.float32], size: Size, kind: Filter) -> NDArray[np.float32]:
-    """Each channel in float: (h, w, 3) in [0, 1] => (H, W, 3) of `size`, limited to [0, 1]."""
-    channels = [
-        np.asarray(Image.fromarray(channel).resize((size[1], size[0]), _FILTERS[kind]))
-        for channel in np.ascontiguousarray(image.transpose(2, 0, 1))
-    ]
-    return np.stack(channels, axis=2).clip(0, 1)

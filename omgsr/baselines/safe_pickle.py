@@ -8,7 +8,6 @@ and here is what it leaves open (sets, odd keys, depth), and errors that do not 
 import pickle
 import re
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from torch import Tensor, nn
 
 _PLAIN = (str, int, float, bool, type(None))
 _DEEPEST = 8
-_DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError,
-           AssertionError)  # fmt: skip
+_DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError,
+           AttributeError, TypeError, AssertionError)  # fmt: skip
 
 
 class UnsafeFile(ValueError):
@@ -39,11 +38,8 @@ def load(path: Path | str) -> Any:
         with warnings.catch_warnings():  # of other pickle protocols, which are refused or read
             warnings.simplefilter("ignore")
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UnsafeFile(f"{path}: {_reason(str(error))}") from error
     except _DAMAGE as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnsafeFile(f"{path}: {_damaged(line)}") from error
+        raise UnsafeFile(f"{path}: {_reason(error)}") from error
     _check(found, path, "")
     return found
 
@@ -57,20 +53,19 @@ def _refuse_pointers(path: Path) -> None:
         raise UnsafeFile(f"{path}: a Git LFS pointer and not the weights; run `git lfs pull`")
 
 
-def _reason(message: str) -> str:
+def _reason(error: Exception) -> str:
     """Torch's page of advice in one line, without the advice to let the file run."""
-    asked = re.search(r"GLOBAL (\S+)|Unsupported (?:class|global) (\S+)", message)
-    if asked:
-        return (
-            f"it asks for {asked[1] or asked[2]}, which weights do not need and which could run "
-            "any code; nothing of it was run. Get the file from its authors"
-        )
-    said = re.search(r"WeightsUnpickler error:\s*(.*)", message)
-    return _damaged(said[1] if said else "its pickle cannot be read")
-
-
-def _damaged(reason: str) -> str:
-    return f"damaged, or not written by torch.save ({reason.split('. ')[0].strip()}); get it again"
+    said, reason = str(error), (str(error) or type(error).__name__).splitlines()[0]
+    if isinstance(error, pickle.UnpicklingError):
+        if asked := re.search(r"GLOBAL (\S+)|Unsupported (?:class|global) (\S+)", said):
+            return (
+                f"it asks for {asked[1] or asked[2]}, which weights do not need and which could "
+                "run any code; nothing of it was run. Get the file from its authors"
+            )
+        found = re.search(r"WeightsUnpickler error:\s*(.*)", said)
+        reason = found[1] if found else "its pickle cannot be read"
+    reason = reason.split(". ")[0].strip()
+    return f"damaged, or not written by torch.save ({reason}); get it again"
 
 
 def _check(value: Any, path: Path, where: str, depth: int = 0) -> None:
@@ -79,15 +74,10 @@ def _check(value: Any, path: Path, where: str, depth: int = 0) -> None:
         return
     if depth == _DEEPEST:
         raise UnsafeFile(f"{path}: {where} is nested {depth} deep; weights are not")
-    inside: Iterable[tuple[Any, Any]]
-    if isinstance(value, dict):
-        inside = value.items()
-    elif isinstance(value, list | tuple):
-        inside = enumerate(value)
-    else:
+    if not isinstance(value, dict | list | tuple):
         kind = type(value).__name__
         raise UnsafeFile(f"{path}: {where or 'it'} is a {kind}; allowed: tensors, dicts and lists")
-    for key, item in inside:
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         if type(key) not in (str, int):
             raise UnsafeFile(f"{path}: {where or 'it'} has the key {key!r}; allowed: text, numbers")
         _check(item, path, f"{where}.{key}" if where else str(key), depth + 1)

@@ -1,16 +1,42 @@
-"""Methods beside OMGSR in the configuration, by name: section `methods` of params.yaml."""
+"""Methods beside OMGSR: what every kind needs, and section `methods` of params.yaml, by name."""
 
-from __future__ import annotations
-
+from pathlib import Path
 from typing import Any, Literal
 
-from omgsr.baselines.known import KNOWN
-from omgsr.core.settings import Count, Whole, section
+from omgsr.core import files
+from omgsr.core.settings import Count, Whole, parse, section
+
+
+@section
+class Known:
+    """A kind of method: its weights, where they are had, and under what terms."""
+
+    path: str = ""
+    """What its `path` is; '' for a method without."""
+    obtain: str = ""
+    """Where to get that."""
+    licence: str = ""
+    """Terms of the weights."""
+    options: tuple[str, ...] = ()
+    """Names of the options that it takes."""
+    foundation: bool = False
+    """Whether it runs on the foundation, which is then SD2.1-base."""
+
+
+_FILE = Path(__file__).with_name("methods.json")
+KNOWN = parse(dict[str, Known], files.read_json(_FILE), _FILE.name)
+"""Kinds of params.yaml; all but `folder` restore images themselves."""
+
+
+def needs(kind: str) -> str:
+    """What a method lacks whose path is not given, and where to get it."""
+    known = KNOWN[kind]
+    return f"{kind} needs `path`: {known.path}. {known.obtain}. Licence: {known.licence}"
 
 
 @section
 class MethodOptions:
-    """How a method is run; null is its own default, and known.KNOWN has which takes what."""
+    """How a method is run; null is its own default, and methods.json says which takes what."""
 
     dtype: Literal["fp32", "bf16", "fp16"] | None = None
     """Arithmetic of its networks."""

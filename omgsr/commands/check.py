@@ -1,36 +1,23 @@
-"""`omgsr check`: the configuration as a whole."""
+"""Checks both files before any work and lists the runs that `dvc repro` makes."""
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from omgsr.config import Config
+from omgsr.commands import profile
 
-DESCRIPTION = "Checks both files before any work and lists the runs that `dvc repro` makes."
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
-    parser.add_argument("folder", nargs="?", default=".", help="the repository (default: here)")
-    parser.add_argument("--profile", help="another profile than the one of params.yaml")
+arguments = profile
 
 
 def run(given: argparse.Namespace) -> int:
-    """Prints what the configuration makes."""
+    """Prints what the configuration makes, in a few lines."""
     from omgsr import config
 
-    print(describe(config.load(Path(given.folder), given.profile)))
+    settings = config.load(given.folder, given.profile)
+    for name, value in {
+        "profile": (settings.profile,),
+        "runs": settings.run_names,
+        "beside them": settings.method_names,
+        "benchmarks": settings.benchmarks,
+        "metrics": settings.score.metrics,
+    }.items():
+        print(f"{name:12} {', '.join(value)}")
     return 0
-
-
-def describe(settings: "Config") -> str:
-    """What a configuration makes, in a few lines."""
-    lines = {
-        "profile": settings.profile,
-        "runs": ", ".join(settings.run_names),
-        "beside them": ", ".join(settings.method_names),
-        "benchmarks": ", ".join(settings.benchmarks),
-        "metrics": ", ".join(settings.score.metrics),
-    }
-    return "\n".join(f"{name:12} {value}" for name, value in lines.items())

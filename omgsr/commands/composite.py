@@ -1,10 +1,4 @@
-"""`omgsr composite`: composite scores of any CSV of scores (Eqs. 20-23)."""
-
-import argparse
-from pathlib import Path
-from typing import Any
-
-DESCRIPTION = """\
+"""\
 Normalises every metric over the runs of each benchmark (best 1, worst 0), takes the mean over the
 metrics and then over the benchmarks, as the paper's Table 5 does:
 
@@ -13,7 +7,12 @@ metrics and then over the benchmarks, as the paper's Table 5 does:
 
 SCORES.csv has one fact a row, with columns run, benchmark, metric, value; rows of single images, in
 a column image, are averaged where there is no mean. Directions are PyIQA's. Composites compare the
-runs of one file: those of two files are not on one scale."""
+runs of one file: those of two files are not on one scale.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,65 +33,50 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Prints the table and, if asked, how firm the ranking is."""
     from omgsr.core import files
-    from omgsr.evaluation import ranking
-    from omgsr.evaluation.composite import composite
+    from omgsr.evaluation import composite
 
-    scores = ranking.with_means(_read(given.scores))
+    scores = composite.with_means(_read(given.scores))
     lower = _directions(dict.fromkeys(scores["metric"]), given.lower, given.higher)
-    found = composite(scores, lower)
-    print(_table(found.pivot(index="run", columns="benchmark", values="composite"), found))
+    found = composite.composite(scores, lower)
+    cells = _wide(found, "run", "benchmark", "composite")
+    cells = cells.map(lambda v: "–" if v is None or v != v else f"{v:.4f}")
+    print(cells.to_markdown(disable_numparse=True))
     print(f"metrics: {', '.join(lower)}")
     if given.output:
         files.write_text(given.output, found.to_csv(index=False))
     if given.leave_one_out:
-        ranked = ranking.leave_one_out(scores, lower)
-        wide = ranked.assign(case=(ranked["left_out"] + " " + ranked["name"]).str.strip())
-        wide["case"] = wide["case"].replace("", "all of them")
-        ranks = wide.pivot(index="case", columns="run", values="rank")
-        order = list(dict.fromkeys(wide["case"])), list(dict.fromkeys(wide["run"]))
-        print("\nrank without ...\n" + ranks.loc[order].to_markdown())
-        best, same, cases = ranking.firmness(ranked)
+        ranked = composite.leave_one_out(scores, lower)
+        case = (ranked["left_out"] + " " + ranked["name"]).str.strip().replace("", "all of them")
+        ranks = _wide(ranked.assign(case=case), "case", "run", "rank")
+        print("\nrank without ...\n" + ranks.to_markdown())
+        best, same, cases = composite.firmness(ranked)
         print(f"\nbest: {', '.join(best) or 'none'}; alone at the top in {same} of {cases} cases")
     return 0
 
 
 def _read(path: Path) -> Any:
-    import io
-
-    import pandas as pd
-
-    from omgsr.core import files
+    from omgsr.core import files, frames
 
     try:
-        text = files.read_text(path)
-        frame = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str)
-        if "value" in frame:
-            frame["value"] = pd.to_numeric(frame["value"].replace("", None))
-    except (ValueError, pd.errors.ParserError) as error:
+        return frames.scores(files.read_text(path))
+    except ValueError as error:  # pandas' own are of this kind
         raise ValueError(f"{path}: no CSV of scores: {error}") from error
-    return frame
+
+
+def _wide(long: Any, index: str, columns: str, values: str) -> Any:
+    """A column of `long` as a table, rows and columns in the order in which they come."""
+    order = [list(dict.fromkeys(long[name])) for name in (index, columns)]
+    return long.pivot(index=index, columns=columns, values=values).loc[*order]
 
 
 def _directions(names: dict[str, None], lower: list[str], higher: list[str]) -> dict[str, bool]:
     """Metric => whether lower is better; said on the command line, else PyIQA's."""
     from omgsr.evaluation import metrics
 
-    both = set(lower) & set(higher)
-    if both:
+    if both := set(lower) & set(higher):
         raise ValueError(f"{min(both)}: given to both --lower and --higher")
-    said = dict.fromkeys(lower, True) | dict.fromkeys(higher, False)
-    found = {}
-    for name in names:
-        try:
-            found[name] = said[name] if name in said else metrics.traits(name).lower_better
-        except metrics.MetricError as error:
-            raise ValueError(f"{error}; say its direction with --lower or --higher") from error
-    return found
-
-
-def _table(wide: Any, found: Any) -> str:
-    """Runs down, benchmarks across, four decimals, a dash where there is no composite."""
-    order = list(dict.fromkeys(found["run"])), list(dict.fromkeys(found["benchmark"]))
-    cells = wide.loc[order].map(lambda v: "–" if v is None or v != v else f"{v:.4f}")
-    text: str = cells.to_markdown(disable_numparse=True)
-    return text
+    found = dict.fromkeys(lower, True) | dict.fromkeys(higher, False)
+    try:
+        return {n: found[n] if n in found else metrics.traits(n).lower_better for n in names}
+    except metrics.MetricError as error:
+        raise ValueError(f"{error}; say its direction with --lower or --higher") from error

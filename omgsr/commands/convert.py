@@ -1,10 +1,4 @@
-"""`omgsr convert`: the published pickles of OSEDiff and PiSA-SR as PEFT folders."""
-
-import argparse
-from pathlib import Path
-
-DESCRIPTION = """\
-Reads osediff.pkl or pisa_sr.pkl once, without running anything that is in it, and writes its
+"""Reads osediff.pkl or pisa_sr.pkl once, without running anything that is in it, and writes its
 adapters as PEFT folders of safetensors with a card:
 
   omgsr convert osediff.pkl -o weights/osediff
@@ -14,7 +8,11 @@ The folder, like the file itself, is a `path` for a method in params.yaml:
   methods:
     osediff: {kind: osediff, path: weights/osediff}
 
-A file that would run code or that holds anything but weights is refused."""
+A file that would run code or that holds anything but weights is refused.
+"""
+
+import argparse
+from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,21 +1,21 @@
-"""`omgsr data`: what is wrong with the images of a profile, before any work."""
-
-import argparse
-from pathlib import Path
-
-DESCRIPTION = """\
+"""\
 Counts the images of every set against the expected number and reads their headers: sizes, images
 smaller than the crop, files that cannot be read, pairs that do not fit. --deep decodes every image,
 which also finds files that are damaged after their header, copies within a set, and images that
 are trained on and tested on. Paths that are still null are named and left out.
 
-The exit code is 1 when something is wrong."""
+The exit code is 1 when something is wrong.
+"""
+
+import argparse
+from pathlib import Path
+
+from omgsr.commands import profile
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("folder", nargs="?", default=".", help="the repository (default: here)")
-    parser.add_argument("--profile", help="another profile than the one of params.yaml")
+    profile(parser)
     parser.add_argument("--deep", action="store_true", help="decode every image, on all cores")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
 

@@ -4,6 +4,7 @@ from tabulate import tabulate
 
 from omgsr.data import audit_report
 from omgsr.data.audit import Part
+from omgsr.data.image_set_checks import shown
 
 HEAD = ("set", "images", "expected", "smallest", "largest", "small", "unreadable", "copies")
 ALIGN = ("left", *["right"] * (len(HEAD) - 1))
@@ -30,9 +31,7 @@ def report(
 
 def _cells(part: Part, deep: bool) -> tuple[str, ...]:
     found = audit_report.report(part)
-    sizes = [
-        found[key] and audit_report.shown(tuple(found[key])) for key in ("smallest", "largest")
-    ]
+    sizes = [found[key] and shown(tuple(found[key])) for key in ("smallest", "largest")]
     return (
         part.where,
         f"{len(part.files):,}" + (f" + {part.generated}" if part.generated else ""),

@@ -1,14 +1,4 @@
-"""`omgsr upscale`: images restored by a trained run, released adapters or another method."""
-
-import argparse
-import sys
-import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-DESCRIPTION = """\
-Restores images and writes them, as PNG unless --format says otherwise.
+"""Restores images and writes them, as PNG unless --format says otherwise.
 
 A run of this project carries its timestep, prompt and latents in its card:
 
@@ -24,7 +14,16 @@ INPUT is an image, a folder (searched at every depth, its tree mirrored), a quot
 colour profile and camera data are carried over, and a rotated photograph comes out upright. Results
 that are there already are skipped, so the same command continues after an interruption. An image
 that cannot be read is named, the others are restored, and the exit code is 1. How each picture was
-made is in omgsr-upscale.json beside the results."""
+made is in omgsr-upscale.json beside the results.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "same": None}
 
 

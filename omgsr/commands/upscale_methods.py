@@ -14,23 +14,22 @@ from omgsr.inference.restore import OneStep
 from omgsr.method import run_card
 from omgsr.models import prompt
 
+_OWN = ("tile", "overlap", "process_size", "dtype", "seed")
+_TAKEN = {
+    "osediff": (*_OWN, "prompt"),
+    "pisasr": (*_OWN, "prompt"),
+    "realesrgan": ("dtype", "tile", "overlap"),
+}
+"""Options of the command line that a method beside OMGSR takes, where they are given."""
+
 
 def load(given: argparse.Namespace, where: Any) -> tuple[Any, dict[str, Any]]:
     """The method and what the record says of its model."""
     color: Any = "none" if given.color == "nofix" else given.color
-    own = {
-        "tile": given.tile, "overlap": given.overlap, "process_size": given.process_size,
-        "dtype": given.dtype, "seed": given.seed,
-    }  # fmt: skip
     if given.method == "omgsr":
-        return _omgsr(given, where, color, own)
-    options: dict[str, Any] = {}
-    if given.method in ("osediff", "pisasr"):
-        options = {name: value for name, value in own.items() if value is not None}
-        options |= {"prompt": given.prompt} if given.prompt is not None else {}
-    elif given.method == "realesrgan":
-        own = {name: own[name] for name in ("dtype", "tile", "overlap")}
-        options = {name: value for name, value in own.items() if value is not None}
+        return _omgsr(given, where, color)
+    asked = {name: getattr(given, name) for name in _TAKEN.get(given.method, ())}
+    options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     method = registry.load(
         given.method, path=given.model, foundation=given.foundation, device=where, color=color,
         **options,
@@ -39,9 +38,7 @@ def load(given: argparse.Namespace, where: Any) -> tuple[Any, dict[str, Any]]:
     return method, {"scale": 4, "method": given.method, "weights": weights}
 
 
-def _omgsr(
-    given: argparse.Namespace, where: Any, color: Any, own: dict[str, Any]
-) -> tuple[Any, dict[str, Any]]:
+def _omgsr(given: argparse.Namespace, where: Any, color: Any) -> tuple[Any, dict[str, Any]]:
     generator, card = run_card.load(given.model, given.foundation, given.timestep)
     about = files.read_json(given.foundation / "foundation.json")
     if given.prompt is not None:
@@ -51,6 +48,7 @@ def _omgsr(
         generator.backbone.prompt = prompt.embed(model, given.prompt)
     generator = benchmarks.merge(generator).to(where)
     workers = torch.get_num_threads() if given.batch > 1 else None
+    own = {name: getattr(given, name) for name in _OWN}
     method = OneStep(generator, color=color, workers=workers, **own)
     told = {
         "scale": card.scale if card else 4,

@@ -8,8 +8,6 @@
 
 import importlib.util
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -33,24 +31,15 @@ def module(name: str) -> ModuleType:
     if spec is None or spec.loader is None or not file.exists():
         raise ImportError(f"{file}: not in this basicsr; OMGSR is made for release 1.4.2")
     loaded = importlib.util.module_from_spec(spec)
-    with _functional_tensor(), np.errstate():
-        spec.loader.exec_module(loaded)
-    return loaded
-
-
-@contextmanager
-def _functional_tensor() -> Iterator[None]:
-    """Puts the dropped module in place; an older torchvision's own one is left alone."""
-    if _MISSING in sys.modules:
-        yield
-        return
     stand_in = ModuleType(_MISSING)
     stand_in.rgb_to_grayscale = _rgb_to_grayscale  # type: ignore[attr-defined]
     sys.modules[_MISSING] = stand_in
     try:
-        yield
+        with np.errstate():
+            spec.loader.exec_module(loaded)
     finally:
         del sys.modules[_MISSING]
+    return loaded
 
 
 def _rgb_to_grayscale(image: Any, num_output_channels: int = 1) -> Any:

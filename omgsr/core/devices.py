@@ -2,6 +2,8 @@
 
 import torch
 
+from omgsr.core import exact
+
 NAMES = ("auto", "cuda", "mps", "cpu")
 
 
@@ -10,16 +12,13 @@ def pick(name: str = "auto") -> torch.device:
 
     Raises ValueError for another name, and where `cuda` or `mps` is asked for and absent.
     """
+    exact.settle()
     if name not in NAMES:
         raise ValueError(f"device: got {name!r}, allowed: {', '.join(NAMES)}")
-    if name == "cpu":
-        return torch.device("cpu")
-    if torch.cuda.is_available() and name in ("auto", "cuda"):
-        return torch.device("cuda")
-    if torch.backends.mps.is_available() and name in ("auto", "mps"):
-        return torch.device("mps")
-    if name == "auto":
-        return torch.device("cpu")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    for kind, usable in [*there.items(), ("cpu", True)]:
+        if usable and name in ("auto", kind):
+            return torch.device(kind)
     if name == "mps":
         raise ValueError("device: got 'mps', but this machine has no MPS; use auto or cpu")
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"

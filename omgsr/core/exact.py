@@ -7,6 +7,7 @@ have different tables; `settle` has torch take IEEE 754's, which are correctly r
 """
 
 import os
+import sys
 import warnings
 from collections.abc import Mapping, MutableMapping
 from functools import cache
@@ -57,8 +58,11 @@ def begin(settings: Mapping[str, Any], environment: MutableMapping[str, str] = o
 
 
 def settle() -> None:
-    """Gives torch the square roots of `exact`, in a process that was prepared for it."""
-    if os.environ.get(MARK) == "1":
+    """Gives torch, if it is loaded, the square roots of `exact` in a process prepared for it.
+
+    Stages, worker processes and whoever picks a device call it before they compute.
+    """
+    if os.environ.get(MARK) == "1" and "torch" in sys.modules:
         _square_roots()
 
 

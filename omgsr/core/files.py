@@ -25,6 +25,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        share(temporary)
         temporary.replace(path)
     except OSError as error:
         if error.errno in _FULL:
@@ -38,6 +39,13 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         # After a rename there is nothing to remove; after any error there may be half a file.
         temporary.unlink(missing_ok=True)
+
+
+def share(path: Path) -> None:
+    """Lets everybody read a file whom the user's umask lets: safetensors writes for one alone."""
+    allowed = os.umask(0o077)
+    os.umask(allowed)
+    path.chmod(0o666 & ~allowed)
 
 
 def _temporary(name: str) -> str:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import TiffImageFile
@@ -22,14 +23,19 @@ _pillow = threading.Lock()
 
 
 class ImageError(ValueError):
-    """An image file that cannot be used; the message names the file and what to do."""
+    """Images, or a list of them, that cannot be used; the message names them and what to do."""
 
 
 @contextmanager
 def opened(path: Path | str) -> Iterator[Image.Image]:
     """An image of which the header is read; whatever is wrong with it is an ImageError."""
     try:
-        with _open(path) as image:
+        # Pillow's own size limit cannot be raised for one call.
+        with _pillow, patch.object(Image, "MAX_IMAGE_PIXELS", None):
+            image = Image.open(path)
+        # By its name, Pillow 13 maps a plain TIFF into memory, with wrong rows if it is turned.
+        image.filename = ""
+        with image:
             _check(image, path)
             yield image
     except ImageError:
@@ -71,21 +77,6 @@ def _check(image: Image.Image, path: Path | str) -> None:
         raise ImageError(
             f"{path}: holds {frames} frames or pages, a still image is needed; save one of them"
         )
-
-
-@contextmanager
-def _open(path: Path | str) -> Iterator[Image.Image]:
-    """Image.open without Pillow's own size limit, which cannot be raised for one call."""
-    with _pillow:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-    # By its name, Pillow 13 maps a plain TIFF into memory, with wrong rows if it is turned.
-    image.filename = ""
-    with image:
-        yield image
 
 
 def _limit() -> int:

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
+from unittest.mock import patch
 
 from huggingface_hub import constants
 
@@ -25,20 +26,14 @@ def offline() -> Iterator[None]:
     The hub's own switch is needed beside it: it repeats a refused request for half a minute, and
     asks the network even for a file that it holds. Raises MissingFile.
     """
-    connect, resolve, hub = socket.socket.connect, socket.getaddrinfo, constants.HF_HUB_OFFLINE
-    socket.socket.connect = _refuse  # type: ignore[method-assign]
-    socket.getaddrinfo = _refuse
-    constants.HF_HUB_OFFLINE = True
+    connecting = patch.object(socket.socket, "connect", _refuse)
+    resolving = patch.object(socket, "getaddrinfo", _refuse)
     try:
-        yield
+        with connecting, resolving, patch.object(constants, "HF_HUB_OFFLINE", True):
+            yield
     except OSError as error:  # of urllib, requests and the hub alike
-        raise MissingFile(
-            _wanted(error), f"{type(error).__name__}; no download is tried"
-        ) from error
-    finally:
-        socket.socket.connect = connect  # type: ignore[method-assign]
-        socket.getaddrinfo = resolve
-        constants.HF_HUB_OFFLINE = hub
+        reason = f"{type(error).__name__}; no download is tried"
+        raise MissingFile(_wanted(error), reason) from error
 
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:

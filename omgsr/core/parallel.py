@@ -14,6 +14,8 @@ from typing import TypeVar
 import cv2
 import torch
 
+from omgsr.core import exact
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -97,6 +99,7 @@ def _in_order(
 
 
 def _start() -> None:
+    exact.settle()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -20,6 +20,6 @@ def rng(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.default_rng(derive(seed, *names))
 
 
-def torch_rng(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+def torch_rng(seed: int, *names: str | int) -> torch.Generator:
     """Torch generator of one item or step, for example `torch_rng(seed, "train", step)`."""
-    return torch.Generator(device=device).manual_seed(derive(seed, *names))
+    return torch.Generator().manual_seed(derive(seed, *names))

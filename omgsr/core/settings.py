@@ -1,21 +1,21 @@
-"""Settings that check themselves: frozen pydantic dataclasses, read in strict JSON terms.
+"""Settings that check themselves: frozen pydantic dataclasses, read from YAML in JSON's terms.
 
 A class with `@section` is a part of a configuration or of a card: no key but its fields, ranges in
 `Field`, contradictions between its fields as a ValueError of `__post_init__`.
 """
 
-from __future__ import annotations
-
-import difflib
 import json
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from omgsr.core import refusals
-from omgsr.core.refusals import Fault
+from omgsr.core import wording
+from omgsr.core.wording import Fault
 
 T = TypeVar("T")
 Count = Annotated[int, Field(ge=1)]
@@ -24,7 +24,6 @@ Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
-_LISTED = 40  # longer lists of allowed names are cut to the nearest ones
 
 
 class ConfigError(ValueError):
@@ -52,7 +51,7 @@ def one_of(kind: str, names: Callable[[], Collection[str]]) -> AfterValidator:
 
     def check(value: str) -> str:
         if value not in (allowed := names()):
-            raise ValueError(unknown(f"unknown {kind}", value, allowed))
+            raise ValueError(wording.unknown(f"unknown {kind}", value, allowed))
         return value
 
     return AfterValidator(check)
@@ -70,17 +69,6 @@ def one_or_more(values: tuple[T, ...]) -> tuple[T, ...]:
     if not values or len(set(values)) < len(values):
         raise ValueError(f"got {list(values)}, allowed: at least one, each of them once")
     return values
-
-
-def unknown(what: str, got: object, allowed: Collection[str]) -> str:
-    """`what` 'got'; did you mean 'x'? Allowed: x, y."""
-    near = difflib.get_close_matches(str(got), allowed, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    names = sorted(allowed)
-    if len(names) > _LISTED:
-        names = difflib.get_close_matches(str(got), names, n=_LISTED // 2, cutoff=0.3)
-        hint += f" {len(allowed)} names, the nearest of which are listed."
-    return f"{what} {got!r}{hint} Allowed: {', '.join(names) or '(none)'}"
 
 
 def read(cls: Any, value: object) -> tuple[Any, list[Fault]]:
@@ -106,16 +94,49 @@ def parse(cls: type[T], value: object, where: str) -> T:
     return cast(T, made)
 
 
+def read_yaml(path: Path, name: str) -> dict[str, Any]:
+    """A YAML 1.2 file: 5e-5 is a number there, which PyYAML's YAML 1.1 reads as text."""
+    try:
+        value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{name}: missing in {path.parent.resolve()}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: not UTF-8 text at byte {error.start}") from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = " ".join((error.problem or "not valid YAML").split())
+        raise ConfigError(f"{name}{line}: {problem}") from error
+    except YAMLError as error:
+        raise ConfigError(f"{name}: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name}: got {type(value).__name__}, allowed: a mapping (key: value)")
+    return value
+
+
+def line_of(path: Path, keys: wording.Keys) -> int | None:
+    """The line of a YAML file that `keys` lead to, or of the deepest of them that is there."""
+    node, line = YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8")), None
+    for key in keys:
+        try:
+            row, _ = node.lc.item(key) if isinstance(key, int) else node.lc.key(key)
+            node = node[key]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+        line = row + 1
+    return line
+
+
 def _faults(cls: Any, error: pydantic.ValidationError) -> list[Fault]:
     schema = TypeAdapter(cls).json_schema()
-    return [refusals.fault(one, schema, unknown) for one in error.errors()]
+    return [wording.fault(one, schema) for one in error.errors()]
 
 
 def _lines(where: str, faults: list[Fault]) -> str:
-    return "\n".join(refusals.line(where, fault) for fault in faults)
+    return "\n".join(wording.line(where, fault) for fault in faults)
 
 
-def _beyond_json(value: object, path: refusals.Path) -> list[Fault]:
+def _beyond_json(value: object, path: wording.Keys) -> list[Fault]:
     """What YAML has and JSON has not: keys that are no text, dates and other kinds of values."""
     found: list[Fault] = []
     if isinstance(value, Mapping):

@@ -8,7 +8,8 @@ means is in omgsr/data/audit_report.py.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +17,8 @@ from omgsr.core import images
 from omgsr.core.image_files import ImageError
 from omgsr.core.parallel import ordered_map, threaded_map
 from omgsr.data import image_set_checks, image_sets, photographs
-from omgsr.data.image_lists import ListError
-from omgsr.data.settings import Benchmark, Data, Folder, Images
-
-Size = tuple[int, int]
-"""Height and width, pixels."""
+from omgsr.data.image_set_checks import Size
+from omgsr.data.settings import Benchmark, Data, Images
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +35,26 @@ class Look:
 
 @dataclass(kw_only=True)
 class Part:
-    """The HQ or the LQ images of one set, and what has been found out about them."""
+    """The HQ or the LQ images of one set, and by their names what has been found out about them."""
 
     set: str
     """`train` or a benchmark."""
     side: Literal["hq", "lq"]
-    """Which images of it."""
     crop: int | None = None
     """What an image must not be smaller than, pixels."""
     files: dict[str, Path] = field(default_factory=dict)
-    """Name => file."""
     generated: int = 0
     """Images that have no file yet, as the data stage draws them."""
     expected: int | None = None
     """Files that are expected; None where the configuration does not say."""
     sides: dict[str, int] = field(default_factory=dict)
-    """Name => width and height that it must have, where the configuration says."""
+    """Width and height that an image must have, where the configuration says."""
     problems: list[str] = field(default_factory=list)
     """What is wrong, one line each."""
     sizes: dict[str, Size] = field(default_factory=dict)
-    """Name => size, of those that can be read."""
+    """Of those that can be read."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Name => why."""
+    """Why it is."""
     copies: list[tuple[str, str]] = field(default_factory=list)
     """(name, name of the same pixels before it)."""
     digests: dict[bytes, str] = field(default_factory=dict)
@@ -73,12 +69,6 @@ class Part:
     def small(self) -> list[str]:
         """Names of the images that are smaller than the crop."""
         return [name for name, size in self.sizes.items() if min(size) < (self.crop or 0)]
-
-    @property
-    def odd(self) -> list[str]:
-        """Names of the images that have another size than they must."""
-        known = {name: self.sides[name] for name in self.sizes if name in self.sides}
-        return [name for name, side in known.items() if self.sizes[name] != (side, side)]
 
     def add(self, name: str, look: Look) -> None:
         """Notes what a file turned out to be."""
@@ -113,23 +103,17 @@ def look(
     """
     named = [(part, name) for part in found for name in part.files]
     paths = chain.from_iterable(part.files.values() for part in found)
-    looks = ordered_map(decode, paths, workers=workers) if deep else threaded_map(header, paths)
-    for (part, name), one in zip(named, looks, strict=True):
+    over = partial(ordered_map, workers=workers) if deep else threaded_map
+    for (part, name), one in zip(named, over(measure, paths, repeat(deep)), strict=True):
         part.add(name, one)
         yield part, name, one
 
 
-def header(path: Path) -> Look:
-    """Size from the file's header; damage after it is not seen."""
+def measure(path: Path, deep: bool) -> Look:
+    """Size from the file's header, after which no damage is seen; if `deep`, from the pixels."""
     try:
-        return Look(images.read_size(path))
-    except ImageError as error:
-        return Look(None, str(error))
-
-
-def decode(path: Path) -> Look:
-    """Size and digest of the decoded pixels."""
-    try:
+        if not deep:
+            return Look(images.read_size(path))
         pixels = images.read_rgb(path)
     except ImageError as error:
         return Look(None, str(error))
@@ -149,18 +133,15 @@ def _part(
     if given and len(counts) == len(given):
         part.expected = len(part.files) + sum(counts)
     for folder in given:
-        _list(part, folder, root)
+        try:
+            found = image_sets.find(folder, root)
+            shared = sorted(found.keys() & part.files.keys())
+            if shared:
+                names = f"{len(shared):,} names are taken, as {shared[0]}"
+                part.problems.append(f"{folder.path}: {names}")
+            part.files |= found
+            part.sides |= dict.fromkeys(found, folder.side) if folder.side else {}
+            image_set_checks.require_expected(folder, found.values())
+        except ImageError as error:
+            part.problems.append(str(error))
     return part
-
-
-def _list(part: Part, folder: Folder, root: Path) -> None:
-    try:
-        found = image_sets.find(folder, root)
-        shared = sorted(found.keys() & part.files.keys())
-        if shared:
-            part.problems.append(f"{folder.path}: {len(shared):,} names are taken, as {shared[0]}")
-        part.files |= found
-        part.sides |= dict.fromkeys(found, folder.side) if folder.side else {}
-        image_set_checks.require_expected(folder, found.values())
-    except (image_set_checks.SourceError, ListError, ImageError) as error:
-        part.problems.append(str(error))

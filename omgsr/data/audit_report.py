@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from omgsr.core.image_files import ImageError
 from omgsr.core.wording import some
 from omgsr.data import image_sets
-from omgsr.data.audit import Part, Size
-from omgsr.data.image_set_checks import SourceError
+from omgsr.data.audit import Part
+from omgsr.data.image_set_checks import odd_pairs, odd_sizes
 from omgsr.data.settings import Data
 
 EDGES = (0, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
@@ -58,11 +59,6 @@ def span(edge: int) -> str:
     return f"{edge}-{after[0] - 1}" if after else f"{edge}-"
 
 
-def shown(size: Size) -> str:
-    """Width x height."""
-    return f"{size[1]} x {size[0]}"
-
-
 def _wrong_images(part: Part, skip: bool) -> list[str]:
     wrong = []
     if part.unreadable:
@@ -71,8 +67,8 @@ def _wrong_images(part: Part, skip: bool) -> list[str]:
         wrong.append(
             f"{len(part.small):,} smaller than the crop {part.crop}: {some(part.small, 10)}"
         )
-    if part.odd:
-        odd = [f"{name} ({shown(part.sizes[name])})" for name in part.odd]
+    odd = odd_sizes(part.sizes, part.sides)
+    if odd:
         sides = " or ".join(f"{side} x {side}" for side in sorted(set(part.sides.values())))
         wrong.append(f"{len(odd):,} of another size than {sides}: {some(odd, 10)}")
     if part.copies:
@@ -88,15 +84,10 @@ def _wrong_pairs(sides: list[Part], scale: int) -> list[str]:
     lq, hq = sides
     try:
         pairs = image_sets.match(lq.files, hq.files, f"benchmarks.{lq.set}")
-    except SourceError as error:
+    except ImageError as error:
         return [str(error)]
-    sizes = {side.side: {side.files[n]: size for n, size in side.sizes.items()} for side in sides}
-    wrong = []
-    for name, (low, high) in pairs.items():
-        if low in sizes["lq"] and high in sizes["hq"]:
-            (h, w), got = sizes["lq"][low], sizes["hq"][high]
-            if got != (h * scale, w * scale):
-                wrong.append(f"{name} ({shown((h, w))} and {shown(got)})")
+    sizes = {side.files[name]: size for side in sides for name, size in side.sizes.items()}
+    wrong = odd_pairs(pairs, sizes, scale)
     what = f"pairs whose HQ is not {scale} times the LQ"
     return [f"{lq.set}: {len(wrong):,} {what}: {some(wrong, 10)}"] if wrong else []
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from omgsr.core import images, seeding
 from omgsr.data import manifest
@@ -83,38 +83,31 @@ def _crop(
     return lq[box], hq[hq_box]
 
 
-class _Order(Sampler[list[tuple[int, int]]]):
+def _order(count: int, batch: int, numbers: range, seed: int) -> Iterator[list[tuple[int, int]]]:
     """(position, index) of each numbered batch: every epoch a new permutation of all rows."""
-
-    def __init__(self, count: int, batch: int, numbers: range, seed: int) -> None:
-        self.count, self.batch, self.numbers, self.seed = count, batch, numbers, seed
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order = -1, np.empty(0, dtype=np.int64)
-        for number in self.numbers:
-            items = []
-            for position in range(number * self.batch, (number + 1) * self.batch):
-                if position // self.count != epoch:
-                    epoch = position // self.count
-                    order = seeding.rng(self.seed, "epoch", epoch).permutation(self.count)
-                items.append((position, int(order[position % self.count])))
-            yield items
+    epoch, order = -1, np.empty(0, dtype=np.int64)
+    for number in numbers:
+        items = []
+        for position in range(number * batch, (number + 1) * batch):
+            if position // count != epoch:
+                epoch = position // count
+                order = seeding.rng(seed, "epoch", epoch).permutation(count)
+            items.append((position, int(order[position % count])))
+        yield items
 
 
-def batches(pairs: Pairs, batch: int, numbers: range, workers: int) -> DataLoader[Batch]:
+def batches(pairs: Pairs, batch: int, numbers: range, workers: int) -> Iterator[Batch]:
     """The numbered batches of the run's endless order; `workers` load ahead.
 
     Of several processes each asks for its own numbers, so they never see the same pair twice in
     an epoch.
     """
-    return DataLoader(
+    loader: DataLoader[Batch] = DataLoader(
         pairs,
-        batch_sampler=_Order(len(pairs), batch, numbers, pairs.seed),
+        batch_sampler=_order(len(pairs), batch, numbers, pairs.seed),
         num_workers=workers,
         persistent_workers=False,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(0),  # leaves torch's global state alone
     )
+    return iter(loader)

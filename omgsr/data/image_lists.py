@@ -7,11 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omgsr.core import images
+from omgsr.core.image_files import ImageError
 from omgsr.core.wording import some
-
-
-class ListError(ValueError):
-    """A list of files that cannot be used; the message names the list and what to do."""
 
 
 def files(path: Path) -> tuple[Path, list[Path]]:
@@ -24,26 +21,31 @@ def files(path: Path) -> tuple[Path, list[Path]]:
     if path.is_dir() or (read is None and not path.exists()):
         return path, [file.relative_to(path) for file in images.list_images(path)]
     if read is None:
-        raise ListError(f"{path}: neither a folder nor a list ({', '.join(_READERS)})")
+        raise ImageError(f"{path}: neither a folder nor a list ({', '.join(_READERS)})")
     if not path.is_file():
-        raise ListError(f"{path}: no such list of files")
+        raise ImageError(f"{path}: no such list of files")
     named = read(path)
     if not named:
-        raise ListError(f"{path}: lists no file")
+        raise ImageError(f"{path}: lists no file")
     found = _existing(path, named)
     root = os.path.commonpath([os.path.dirname(file) for file in found])
     return Path(root), sorted(Path(os.path.relpath(file, root)) for file in found)
 
 
-def _existing(path: Path, named: Sequence[str]) -> list[str]:
+def _existing(path: Path, named: Sequence[object]) -> list[str]:
     """Absolute paths, each of them once; '..' is taken out, links are not followed."""
-    found = [os.path.normpath(path.parent / name) for name in named]
+    bad = [name for name in named if not isinstance(name, str) or not name or "\0" in name]
+    if bad:
+        raise ImageError(
+            f"{path}: {len(bad):,} of {len(named):,} entries are no path, such as {bad[0]!r}"
+        )
+    found = [os.path.normpath(path.parent / str(name)) for name in named]
     twice = [name for name, count in Counter(found).items() if count > 1]
     if twice:
-        raise ListError(f"{path}: lists {some(twice)} more than once; keep one entry of each")
+        raise ImageError(f"{path}: lists {some(twice)} more than once; keep one entry of each")
     missing = [name for name in found if not os.path.isfile(name)]
     if missing:
-        raise ListError(
+        raise ImageError(
             f"{path}: {len(missing):,} of {len(found):,} listed files do not exist: "
             f"{some(missing)}; relative paths start at the list's folder and have / between "
             "folders: move the list there, or correct it"
@@ -55,27 +57,27 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
     except UnicodeDecodeError as error:
-        raise ListError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from error
+        raise ImageError(f"{path}: is not UTF-8 ({error.reason}); save it as UTF-8") from error
 
 
 def _lines(path: Path) -> list[str]:
     """Lines of a text; blank ones and those that start with # are left out."""
     lines = (line.strip() for line in _text(path).split("\n"))
-    return _checked(path, [line for line in lines if line and not line.startswith("#")])
+    return [line for line in lines if line and not line.startswith("#")]
 
 
-def _records(path: Path) -> list[str]:
+def _records(path: Path) -> list[object]:
     """LSDIR's train.json, [{"path": "HR/train/0001000/0000001.png"}, ...], or plain texts."""
     try:
         records = json.loads(_text(path))
     except json.JSONDecodeError as error:
-        raise ListError(f"{path}: not valid JSON, line {error.lineno}: {error.msg}") from error
+        raise ImageError(f"{path}: not valid JSON, line {error.lineno}: {error.msg}") from error
     if not isinstance(records, list):
-        raise ListError(f'{path}: holds no list; needed: [{{"path": ...}}, ...]')
-    return _checked(path, [one.get("path") if isinstance(one, dict) else one for one in records])
+        raise ImageError(f'{path}: holds no list; needed: [{{"path": ...}}, ...]')
+    return [one.get("path") if isinstance(one, dict) else one for one in records]
 
 
-def _column(path: Path) -> list[str]:
+def _column(path: Path) -> list[object]:
     """The column `path`, or the only column of texts; no other column is read."""
     import pandas as pd
     import pyarrow as pa
@@ -85,14 +87,14 @@ def _column(path: Path) -> list[str]:
         schema = parquet.read_schema(path)
         texts = [field.name for field in schema if _is_text(field.type)]
         if "path" not in texts and len(texts) != 1:
-            raise ListError(
+            raise ImageError(
                 f"{path}: needs a column `path` of texts, or one column of texts; got the columns "
                 f"{', '.join(schema.names) or '(none)'}"
             )
         name = "path" if "path" in texts else texts[0]
-        return _checked(path, pd.read_parquet(path, columns=[name])[name].tolist())
+        return list(pd.read_parquet(path, columns=[name])[name])
     except pa.ArrowException as error:
-        raise ListError(f"{path}: is damaged or no parquet file ({error})") from error
+        raise ImageError(f"{path}: is damaged or no parquet file ({error})") from error
 
 
 def _is_text(kind: object) -> bool:
@@ -103,18 +105,7 @@ def _is_text(kind: object) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
-def _checked(path: Path, named: Sequence[object]) -> list[str]:
-    """Entries that can be paths."""
-    good = [name for name in named if isinstance(name, str) and name and "\0" not in name]
-    if len(good) < len(named):
-        bad = [name for name in named if not isinstance(name, str) or not name or "\0" in name]
-        raise ListError(
-            f"{path}: {len(bad):,} of {len(named):,} entries are no path, such as {bad[0]!r}"
-        )
-    return good
-
-
-_READERS: dict[str, Callable[[Path], list[str]]] = {
+_READERS: dict[str, Callable[[Path], Sequence[object]]] = {
     ".txt": _lines,
     ".json": _records,
     ".parquet": _column,

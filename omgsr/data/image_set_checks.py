@@ -4,12 +4,35 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from omgsr.core import images
+from omgsr.core.image_files import ImageError
 from omgsr.core.wording import some
 from omgsr.data.settings import Folder
 
+Size = tuple[int, int]
+"""Height and width, pixels."""
 
-class SourceError(ValueError):
-    """A set whose images cannot be found, named or matched."""
+
+def shown(size: Size) -> str:
+    """Width x height."""
+    return f"{size[1]} x {size[0]}"
+
+
+def odd_sizes(sizes: Mapping[str, Size], sides: Mapping[str, int]) -> list[str]:
+    """Images of another size than their width and height must be, where `sides` says."""
+    return [f"{n} ({shown(s)})" for n, s in sizes.items() if n in sides and s != (sides[n],) * 2]
+
+
+def odd_pairs(
+    pairs: Mapping[str, tuple[Path, Path]], sizes: Mapping[Path, Size], scale: int
+) -> list[str]:
+    """Pairs (LQ, HQ) whose HQ is not `scale` times the LQ, where `sizes` has both."""
+    wrong = []
+    for name, (low, high) in pairs.items():
+        if low in sizes and high in sizes:
+            height, width = sizes[low]
+            if sizes[high] != (height * scale, width * scale):
+                wrong.append(f"{name} ({shown(sizes[low])} and {shown(sizes[high])})")
+    return wrong
 
 
 def require_expected(folder: Folder, found: Collection[Path]) -> None:
@@ -17,7 +40,7 @@ def require_expected(folder: Folder, found: Collection[Path]) -> None:
     if folder.expected is None or len(found) == folder.expected:
         return
     above = len({path.parent for path in found})
-    raise SourceError(
+    raise ImageError(
         f"{folder.path}: got {len(found):,} images in {above:,} folder{'s' * (above > 1)}, "
         f"expected {folder.expected:,}; often an archive is not unpacked to the end (LSDIR has 85 "
         "sub-folders), or the path is one folder too deep or too high (FFHQ's 00000 is one of 70 "
@@ -30,9 +53,9 @@ def require_side(folder: Folder, found: Mapping[str, Path]) -> None:
     if folder.side is None:
         return
     sizes = {name: images.read_size(path) for name, path in found.items()}
-    odd = [f"{n} ({w} x {h})" for n, (h, w) in sizes.items() if (h, w) != (folder.side,) * 2]
+    odd = odd_sizes(sizes, dict.fromkeys(found, folder.side))
     if odd:
-        raise SourceError(
+        raise ImageError(
             f"{folder.path}: {len(odd):,} of {len(found):,} images are not {folder.side} x "
             f"{folder.side} pixels: {some(odd)}; these are other images than expected, or not "
             "cropped yet (`crop` of a benchmark takes the centre); correct the path, or `side` in "
@@ -42,13 +65,10 @@ def require_side(folder: Folder, found: Mapping[str, Path]) -> None:
 
 def require_scale(pairs: Mapping[str, tuple[Path, Path]], scale: int, where: str) -> None:
     """Refuses pairs (LQ, HQ) whose HQ is not `scale` times the LQ, from the files' headers."""
-    wrong = []
-    for name, (low, high) in pairs.items():
-        (h, w), (height, width) = images.read_size(low), images.read_size(high)
-        if (height, width) != (h * scale, w * scale):
-            wrong.append(f"{name} ({w} x {h} and {width} x {height})")
+    sizes = {path: images.read_size(path) for pair in pairs.values() for path in pair}
+    wrong = odd_pairs(pairs, sizes, scale)
     if wrong:
-        raise SourceError(
+        raise ImageError(
             f"{where}: {len(wrong):,} of {len(pairs):,} pairs whose HQ is not {scale} times the "
             f"LQ: {some(wrong)}; take the images of that scale (RealSR has LR2, LR3 and "
             "LR4, and in its first version LQ as large as HQ), or correct data.scale"
@@ -59,7 +79,7 @@ def refuse_shared(trained: Collection[str], tested: Collection[str], name: str) 
     """Refuses files that are in the training set and in the benchmark of that name."""
     shared = sorted({path for path in tested if path and path in trained})
     if shared:
-        raise SourceError(
+        raise ImageError(
             f"benchmarks.{name}: {len(shared):,} images are also in data.train: {some(shared)}; "
             "take them out of one"
         )

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omgsr.core import images, seeding
+from omgsr.core.image_files import ImageError
 from omgsr.core.wording import some
 from omgsr.data import image_lists, image_set_checks, photographs
 from omgsr.data.dead_leaves import dead_leaves
-from omgsr.data.image_set_checks import SourceError, needed
+from omgsr.data.image_set_checks import needed
 from omgsr.data.manifest import Row
 from omgsr.data.settings import Benchmark, Data, Folder, Images
 
@@ -22,8 +23,6 @@ TRAIN_SIDE = 256
 """Height and width of a dead-leaves image for training, pixels."""
 BENCHMARK_SIDES = (128, 256)
 """Smallest and largest side of a benchmark's dead-leaves images, pixels."""
-Named = dict[str, tuple[Path, int]]
-"""Name => (file, shorter side to reduce the image to; 0 leaves it)."""
 _ENDINGS = {"hq": ("_HR", "_x1"), "lq": ("_LR2", "_LR3", "_LR4", "_x2", "_x3", "_x4")}
 
 
@@ -59,7 +58,7 @@ def manifests(
     that is not the expected one, and a file that is trained on and tested on, are errors.
     """
     store = Store(folder=folder, root=root, seed=seed)
-    train = _rows(_images(store, data.train, "train", None))
+    train = _images(store, data.train, "train", None)
     yield "train", train
     trained = {row.hq for row in train}
     for name, benchmark in benchmarks.items():
@@ -77,7 +76,7 @@ def find(folder: Folder, root: Path) -> dict[str, Path]:
     share a name (a.png and a.jpg) all keep their suffix (a.png, a.jpg).
     """
     if folder.path is None:
-        raise SourceError("a folder's path is null; fill it in in configs/<profile>.yaml")
+        raise ImageError("a folder's path is null; fill it in in configs/<profile>.yaml")
     base, inside = image_lists.files((root / Path(folder.path).expanduser()).absolute())
     # Counted over the whole folder, so that what is taken never changes the name of a file.
     shared = Counter(_flat(path.with_suffix("")) for path in inside)
@@ -99,7 +98,7 @@ def match(lq: dict[str, Path], hq: dict[str, Path], where: str) -> dict[str, tup
     alone = sorted(f"LQ {name}" for name in lq.keys() - hq.keys())
     alone += sorted(f"HQ {name}" for name in hq.keys() - lq.keys())
     if alone:
-        raise SourceError(
+        raise ImageError(
             f"{where}: {len(alone)} images without a partner of the same name: {some(alone, 10)}; "
             "add the missing files or take these out"
         )
@@ -107,32 +106,29 @@ def match(lq: dict[str, Path], hq: dict[str, Path], where: str) -> dict[str, tup
 
 
 def _benchmark(store: Store, name: str, benchmark: Benchmark, scale: int) -> list[Row]:
-    hq = _images(store, benchmark.hq, name, scale) if benchmark.hq else {}
+    hq = _images(store, benchmark.hq, name, scale) if benchmark.hq else []
     if benchmark.lq is None:
-        return _rows(hq)
-    lq = {key: path for key, (path, _) in _images(store, benchmark.lq, name, scale).items()}
+        return hq
+    lq = _images(store, benchmark.lq, name, scale)
     if not hq:
-        return [Row(name=key, lq=str(path)) for key, path in lq.items()]
-    pairs = match(lq, {key: path for key, (path, _) in hq.items()}, f"benchmarks.{name}")
+        return [Row(name=row.name, lq=row.hq) for row in lq]
+    lows, highs = ({row.name: Path(row.hq) for row in rows} for rows in (lq, hq))
+    pairs = match(lows, highs, f"benchmarks.{name}")
     image_set_checks.require_scale(pairs, scale, f"benchmarks.{name}")
-    return [Row(name=key, hq=str(high), lq=str(low)) for key, (low, high) in pairs.items()]
+    return [Row(name=key, hq=str(hq), lq=str(lq)) for key, (lq, hq) in pairs.items()]
 
 
-def _rows(named: Named) -> list[Row]:
-    return [Row(name=name, hq=str(path), resize=side) for name, (path, side) in named.items()]
-
-
-def _images(store: Store, source: Images, name: str, scale: int | None) -> Named:
-    """Every image of a source; `scale` None makes dead leaves for training."""
+def _images(store: Store, source: Images, name: str, scale: int | None) -> list[Row]:
+    """Every image of a source as an HQ; `scale` None makes dead leaves for training."""
     named: dict[str, Path] = {}
     for photo in source.photographs:
-        path = store.png(photo, partial(_photograph, photo))
+        path = store.png(photo, partial(images.read_rgb, photographs.locate(photo)))
         _add(named, photo, path)
     for index in range(source.dead_leaves):
         key = f"leaves_{index:03d}"
         path = store.png(f"{name}-{key}", partial(_leaves, store.seed, name, key, scale))
         _add(named, key, path)
-    sides = dict.fromkeys(named, 0)
+    sides: dict[str, int] = {}
     for folder in source.folders:
         found = find(folder, store.root)
         image_set_checks.require_expected(folder, found.values())
@@ -140,7 +136,7 @@ def _images(store: Store, source: Images, name: str, scale: int | None) -> Named
         for key, path in found.items():
             _add(named, key, path)
             sides[key] = folder.resize or 0
-    return {key: (path, sides[key]) for key, path in named.items()}
+    return [Row(name=n, hq=str(path), resize=sides.get(n, 0)) for n, path in named.items()]
 
 
 def _named_like(folder: Folder, inside: list[Path]) -> list[Path]:
@@ -149,16 +145,12 @@ def _named_like(folder: Folder, inside: list[Path]) -> list[Path]:
         return inside
     taken = [p for p in inside if fnmatchcase(_flat(p.with_suffix("")), folder.names)]
     if not taken:
-        raise SourceError(
+        raise ImageError(
             f"{folder.path}: none of its {len(inside):,} images is named like {folder.names!r}; "
             f"one of them is {_flat(inside[0].with_suffix(''))!r}; correct the path, or `names`"
             + needed(folder)
         )
     return taken
-
-
-def _photograph(name: str) -> NDArray[np.uint8]:
-    return images.read_rgb(photographs.locate(name))
 
 
 def _leaves(seed: int, name: str, key: str, scale: int | None) -> NDArray[np.uint8]:
@@ -172,7 +164,7 @@ def _leaves(seed: int, name: str, key: str, scale: int | None) -> NDArray[np.uin
 
 def _add(named: dict[str, Path], name: str, path: Path) -> None:
     if name in named:
-        raise SourceError(
+        raise ImageError(
             f"two images would both be named {name!r}: {named[name]} and {path}; rename one, or "
             "give one folder above both, whose sub-folders then become part of the names"
         )

@@ -12,32 +12,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from omgsr.core import files, images
-
-
-class ManifestError(ValueError):
-    """A manifest that cannot be used; the message names the file and the line."""
+from omgsr.core.image_files import ImageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One image of a set. Paths are absolute or relative to the workspace; '' stands for absent."""
+    """One image of a set. Paths are absolute or relative to the workspace; '' stands for absent.
+
+    The crop counts in pixels of the reduced HQ, from its first line and column; a height and width
+    of 0 are the whole image.
+    """
 
     name: str
     """Unique in its set, usable as a file name."""
     hq: str = ""
-    """Path of the high-quality image, '' where none exists."""
     lq: str = ""
-    """Path of the low-quality image, '' before the `degrade` stage."""
+    """'' before the `degrade` stage."""
     resize: int = 0
     """Shorter side that the HQ is reduced to before anything else, pixels; 0 leaves it."""
     top: int = 0
-    """First line of the crop, pixels of the reduced HQ."""
     left: int = 0
-    """First column of the crop, pixels of the reduced HQ."""
     height: int = 0
-    """Lines of the crop, pixels of the reduced HQ; 0 is the whole image."""
     width: int = 0
-    """Columns of the crop, pixels of the reduced HQ; 0 is the whole image."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -61,12 +57,12 @@ def read(path: Path | str) -> list[Row]:
     """Reads the CSV that `write` writes."""
     reader = csv.DictReader(io.StringIO(files.read_text(path)))
     if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise ManifestError(
+        raise ImageError(
             f"{path}: the columns must be {','.join(COLUMNS)}, got {reader.fieldnames}"
         )
     rows = [_parse(path, number, record) for number, record in enumerate(reader, start=2)]
     if not rows:
-        raise ManifestError(f"{path}: lists no image")
+        raise ImageError(f"{path}: lists no image")
     _check_names(path, [row.name for row in rows])
     return rows
 
@@ -95,7 +91,7 @@ def reduced(size: tuple[int, int], side: int) -> tuple[int, int]:
 def load_whole_hq(row: Row) -> NDArray[np.uint8]:
     """The HQ image of a row without its crop, reduced by Lanczos: uint8 (H, W, 3)."""
     if not row.hq:
-        raise ManifestError(f"{row.name}: has no HQ image; it belongs to an LQ-only set")
+        raise ImageError(f"{row.name}: has no HQ image; it belongs to an LQ-only set")
     image = images.read_rgb(row.hq)
     height, width = reduced(image.shape[:2], row.resize)
     if (height, width) == image.shape[:2]:
@@ -110,7 +106,7 @@ def load_hq(row: Row) -> NDArray[np.uint8]:
         return image
     bottom, right = row.top + row.height, row.left + row.width
     if bottom > image.shape[0] or right > image.shape[1]:
-        raise ManifestError(
+        raise ImageError(
             f"{row.hq}: the crop ends at line {bottom}, column {right}, the image has "
             f"{image.shape[0]} x {image.shape[1]}; run `dvc repro -f data` to list it anew"
         )
@@ -120,7 +116,7 @@ def load_hq(row: Row) -> NDArray[np.uint8]:
 def load_lq(row: Row) -> NDArray[np.uint8]:
     """The LQ image of a row: uint8 (H, W, 3)."""
     if not row.lq:
-        raise ManifestError(f"{row.name}: has no LQ image; the `degrade` stage writes it")
+        raise ImageError(f"{row.name}: has no LQ image; the `degrade` stage writes it")
     return images.read_rgb(row.lq)
 
 
@@ -128,24 +124,24 @@ def _parse(path: Path | str, number: int, record: dict[str, str]) -> Row:
     try:
         numbers = {key: int(record[key]) for key in _NUMBERS}
     except (TypeError, ValueError) as error:
-        raise ManifestError(
+        raise ImageError(
             f"{path}, line {number}: {', '.join(_NUMBERS)} must be whole numbers, got {record}"
         ) from error
     if min(numbers.values()) < 0 or bool(numbers["height"]) != bool(numbers["width"]):
-        raise ManifestError(f"{path}, line {number}: not a crop box: {numbers}")
+        raise ImageError(f"{path}, line {number}: not a crop box: {numbers}")
     return Row(name=record["name"], hq=record["hq"], lq=record["lq"], **numbers)
 
 
 def _check_names(path: Path | str, names: list[str]) -> None:
     bad = [name for name in names if not _usable(name)]
     if bad:
-        raise ManifestError(
+        raise ImageError(
             f"{path}: {bad[0]!r} cannot name a file of ours; allowed: up to {_LONGEST} bytes of "
             "UTF-8 without / or \\, the first of them no dot; rename the image"
         )
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise ManifestError(f"{path}: names must be unique, repeated: {repeated[:5]}")
+        raise ImageError(f"{path}: names must be unique, repeated: {repeated[:5]}")
 
 
 def _usable(name: str) -> bool:

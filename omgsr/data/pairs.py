@@ -3,22 +3,18 @@
 The bytes of a pair depend on the seed, its name, the preset and the HQ image; on nothing else.
 """
 
-import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import product, repeat
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import PIL
-import torch
-
-from omgsr.core import basicsr_shim, images, seeding
+from omgsr.core import images, seeding
+from omgsr.core.fingerprint import work_name
+from omgsr.core.image_files import ImageError
 from omgsr.core.parallel import ordered_map
-from omgsr.data import degradation, kernels, manifest, noise, presets
+from omgsr.data import manifest
 from omgsr.data.degradation import degrade
 from omgsr.data.manifest import Row
 from omgsr.data.presets import Preset
@@ -26,10 +22,6 @@ from omgsr.data.settings import Benchmark, Data
 
 Box = tuple[int, int, int, int]
 """Top, left, height, width in pixels of the reduced HQ."""
-
-
-class PairError(ValueError):
-    """An image that pairs cannot be made of; the message names the file and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +33,7 @@ class Plan:
     preset: Preset | None
     """Degradation; null where LQ images exist, which are then cropped."""
     scale: int
-    """HQ side over LQ side."""
     seed: int
-    """Root seed."""
     crop: int | None
     """Side of the crops, pixels of the HQ; null takes the whole image, cut to `scale`."""
     random: int = 0
@@ -117,7 +107,7 @@ def _centre(plan: Plan, row: Row, work: Path) -> Row:
     (height, width), side = images.read_size(row.lq), crop // plan.scale
     if min(height, width) < side:
         what = f"the crop of {crop} pixels of the HQ needs of the LQ"
-        raise PairError(_too_small(row.lq, (height, width), side, what))
+        raise _too_small(row.lq, (height, width), side, what)
     top, left = (height - side) // 2, (width - side) // 2
     lq = f"{plan.folder}/{row.name}.png"
     if not (work / lq).exists():
@@ -140,7 +130,7 @@ def _degrade(plan: Plan, row: Row, size: tuple[int, int], pairs: list[Row], work
     assert plan.preset is not None, "rows without an LQ have a degradation"
     hq = manifest.load_whole_hq(row)
     if hq.shape[:2] != size:
-        raise PairError(
+        raise ImageError(
             f"{row.hq}: its header says {size}, its pixels {hq.shape[:2]}; save it anew"
         )
     for pair in pairs:
@@ -159,15 +149,13 @@ def boxes(plan: Plan, row: Row, size: tuple[int, int]) -> list[tuple[str, Box]]:
     if plan.crop is None:
         height, width = (side // plan.scale * plan.scale for side in size)
         if not height or not width:
-            raise PairError(_too_small(row.hq, size, plan.scale, "one pixel of the LQ"))
+            raise _too_small(row.hq, size, plan.scale, "one pixel of the LQ")
         return [(row.name, (0, 0, height, width))]
     if min(size) < plan.crop:
-        raise PairError(_too_small(row.hq, size, plan.crop, "the crop"))
-    room = (size[0] - plan.crop, size[1] - plan.crop)
-    corners = _random_corners(plan, row, room) if plan.random else _grid_corners(plan.crop, size)
+        raise _too_small(row.hq, size, plan.crop, "the crop")
     return [
         (f"{row.name}_{index:02d}", (top, left, plan.crop, plan.crop))
-        for index, (top, left) in enumerate(corners)
+        for index, (top, left) in enumerate(_corners(plan, plan.crop, row.name, size))
     ]
 
 
@@ -176,33 +164,26 @@ def fingerprint(jobs: Sequence[Job]) -> str:
 
     An HQ image counts by its size and time of change, as reading a data set twice takes hours.
     """
-    code = hashlib.sha256()
-    for module in (basicsr_shim, degradation, images, kernels, manifest, noise, presets, seeding):
-        code.update(Path(str(module.__file__)).read_bytes())
-    code.update(Path(__file__).read_bytes())
-    for package in (cv2, np, PIL, torch):
-        code.update(f"{package.__name__} {package.__version__}".encode())
-    for plan, row in jobs:
-        stats = [os.stat(path) for path in (row.hq, row.lq) if path and os.path.exists(path)]
-        code.update(f"{plan}{row}{[(s.st_size, s.st_mtime_ns) for s in stats]}".encode())
-    return code.hexdigest()[:16]
+
+    def inputs() -> Iterator[str]:
+        for plan, row in jobs:
+            stats = [os.stat(path) for path in (row.hq, row.lq) if path and os.path.exists(path)]
+            yield f"{plan}{row}{[(s.st_size, s.st_mtime_ns) for s in stats]}"
+
+    packages = ("opencv-python-headless", "numpy", "pillow", "torch")
+    return work_name(("core", "data"), packages, inputs())
 
 
-def _random_corners(plan: Plan, row: Row, room: tuple[int, int]) -> list[tuple[int, int]]:
-    rng = seeding.rng(plan.seed, "crop", row.name)
-    corners = rng.integers((0, 0), room, (plan.random, 2), endpoint=True)
-    return [(int(top), int(left)) for top, left in corners]
+def _corners(plan: Plan, crop: int, name: str, size: tuple[int, int]) -> Iterable[Sequence[int]]:
+    """(top, left) of random crops, or of a centred grid of crops that do not overlap."""
+    if plan.random:
+        rng, room = seeding.rng(plan.seed, "crop", name), [side - crop for side in size]
+        return rng.integers((0, 0), room, (plan.random, 2), endpoint=True).tolist()
+    return product(*(range(side % crop // 2, side - crop + 1, crop) for side in size))
 
 
-def _grid_corners(crop: int, size: tuple[int, int]) -> list[tuple[int, int]]:
-    tops, lefts = (
-        [side % crop // 2 + index * crop for index in range(side // crop)] for side in size
-    )
-    return [(top, left) for top in tops for left in lefts]
-
-
-def _too_small(path: str, size: tuple[int, int], side: int, what: str) -> str:
-    return (
+def _too_small(path: str, size: tuple[int, int], side: int, what: str) -> ImageError:
+    return ImageError(
         f"{path}: {size[0]} x {size[1]} pixels, smaller than {what} ({side} x {side}); take the "
         "image out of the set, lower the crop in configs/<profile>.yaml or, for the training set, "
         "set data.too_small: skip (`omgsr data` counts them beforehand)"

@@ -1,7 +1,5 @@
 """The numbers of a degradation, as params.yaml gives them; each class checks its own ranges."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -45,20 +43,19 @@ Exponent = Annotated[Pair, _pair(1e-9, 100, around=1)]
 
 @section
 class Kinds:
-    """Relative weights of the blur kernels' shapes; a weight of 0 leaves a shape out."""
+    """Relative weights of the blur kernels' shapes; a weight of 0 leaves a shape out.
+
+    A plain shape is a Gaussian. With the squared distance d, the generalized ones are
+    exp(-d^beta / 2) and the plateaus 1 / (1 + d^beta). `iso` is equally wide in all directions,
+    `aniso` stretched and turned.
+    """
 
     iso: Weight
-    """Gaussian, equally wide in all directions."""
     aniso: Weight
-    """Gaussian, stretched and turned."""
     generalized_iso: Weight
-    """exp(-d^beta / 2) of the squared distance d, equally wide in all directions."""
     generalized_aniso: Weight
-    """The same, stretched and turned."""
     plateau_iso: Weight
-    """1 / (1 + d^beta), equally wide in all directions."""
     plateau_aniso: Weight
-    """The same, stretched and turned."""
 
     def __post_init__(self) -> None:
         _check_weights(*vars(self).values())
@@ -75,7 +72,6 @@ class Sinc:
     wide_from: int
     """Kernels of this side or more take `wide_cutoff`."""
     wide_cutoff: Cutoff
-    """Cut-off frequency of wide kernels, in units of pi per pixel, drawn uniformly."""
 
 
 @section
@@ -90,10 +86,9 @@ class Blur:
     """Weights of the shapes."""
     sigma: Annotated[Pair, _pair(0.05, 100)]
     """Standard deviation along each axis, pixels, drawn uniformly."""
+    # Exponents of the generalized Gaussian and the plateau: under and over 1 are equally likely.
     beta_generalized: Exponent
-    """Exponent of the generalized Gaussian: below 1 and above 1 are equally likely."""
     beta_plateau: Exponent
-    """Exponent of the plateau: below 1 and above 1 are equally likely."""
     sinc: Sinc
     """The sinc filter that takes the kernel's place now and then."""
 
@@ -102,12 +97,10 @@ class Blur:
 class Resize:
     """A resize by a random factor, in one of three modes at random (area, bilinear, bicubic)."""
 
+    # Relative weights of a factor uniform in [1, range[1]], of one in [range[0], 1], and of 1.
     up: Weight
-    """Relative weight of enlarging: factor uniform in [1, range[1]]."""
     down: Weight
-    """Relative weight of shrinking: factor uniform in [range[0], 1]."""
     keep: Weight
-    """Relative weight of a factor of 1."""
     range: Annotated[Pair, _pair(0.01, 10, around=1)]
     """Smallest and largest factor."""
 

@@ -1,7 +1,5 @@
 """Sets of images, for training and for tests: sections of the configuration."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -49,7 +47,7 @@ class Images:
     """Where the images of one set come from; the parts are added up."""
 
     photographs: tuple[PhotographName, ...] = ()
-    """Names out of omgsr/data/photographs.py."""
+    """Names out of omgsr/data/photographs.csv."""
     dead_leaves: Whole = 0
     """Number of generated dead-leaves images."""
     folders: tuple[Folder, ...] = ()

@@ -1,18 +1,16 @@
 """Scores that are finished, a file an image, so that a killed run continues where it was."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from omgsr.core import files
-from omgsr.core.fingerprint import code, sha256
+from omgsr.core.fingerprint import sha256, work_name
 from omgsr.evaluation.scoring import Item, Scored
 
 
@@ -28,8 +26,7 @@ class Kept:
         if path.exists():
             told = files.read_json(path)
             features = {m: np.array(one, np.float32) for m, one in told["features"].items()}
-            notes = tuple(told["notes"])
-            return Scored(name=name, values=told["values"], notes=notes, features=features)
+            return Scored(name, told["values"], tuple(told["notes"]), features)
         scored = compute()
         # JSON gives a float64 back to the last bit, and a float32 by way of it.
         features = {metric: one.tolist() for metric, one in scored.features.items()}
@@ -40,21 +37,11 @@ class Kept:
 
 def fingerprint(contract: Mapping[str, Any], sets: Mapping[str, Iterable[Item]]) -> str:
     """16 hex digits of all that decides the scores: how they are made, code, images by content."""
-    digest = hashlib.sha256(json.dumps(contract, sort_keys=True).encode())
-    for path in code("core", "data", "evaluation"):
-        digest.update(path.read_bytes())
-    for package in ("numpy", "scipy", "pillow", "opencv-python-headless", "torchvision", "timm"):
-        digest.update(f"{package} {_version(package)}".encode())
     content = cache(sha256)
+    inputs = [json.dumps(contract, sort_keys=True)]
     for name, items in sets.items():
         for item in items:
             hq = content(item.row.hq) if item.row.hq else ""
-            digest.update(f"{name}{item.row}{content(item.sr)}{hq}".encode())
-    return digest.hexdigest()[:16]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+            inputs.append(f"{name}{item.row}{content(item.sr)}{hq}")
+    packages = ("numpy", "scipy", "pillow", "opencv-python-headless", "torchvision", "timm")
+    return work_name(("core", "data", "evaluation"), packages, inputs)

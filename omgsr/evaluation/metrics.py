@@ -52,7 +52,6 @@ class Traits:
     """What PyIQA declares of a metric."""
 
     name: str
-    """PyIQA's name."""
     lower_better: bool
     """Direction: True for LPIPS or NIQE, False for PSNR."""
     full_reference: bool

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from omgsr.core.images import read_rgb
 from omgsr.core.parallel import threaded_map
+from omgsr.core.wording import some
 from omgsr.data import manifest
 from omgsr.evaluation import fid
 from omgsr.evaluation.metrics import MIN_SIDE, Metric
@@ -38,7 +39,6 @@ class Item:
     """A restored image and the row that says what it was made from."""
 
     sr: Path
-    """The restored image."""
     row: manifest.Row
     """Its name, and its HQ where there is one."""
 
@@ -48,7 +48,6 @@ class Scored:
     """The scores of one image."""
 
     name: str
-    """Name of the image in its benchmark."""
     values: dict[str, float]
     """Score by metric; a metric that gave none is absent."""
     notes: tuple[str, ...] = ()
@@ -71,11 +70,11 @@ def pair(rows: Sequence[manifest.Row], folder: Path) -> list[Item]:
     ):
         if names:
             raise ScoringError(
-                f"{folder}: {what} {_some(sorted(names))}; run `dvc repro` to restore them anew"
+                f"{folder}: {what} {some(sorted(names))}; run `dvc repro` to restore them anew"
             )
     single = [row.name for row in rows if not row.hq]
     if single and len(single) < len(rows):
-        raise ScoringError(f"{_some(single)}: no HQ, but other images of this set have one")
+        raise ScoringError(f"{some(single)}: no HQ, but other images of this set have one")
     return [Item(sr=folder / f"{row.name}.png", row=row) for row in rows]
 
 
@@ -228,8 +227,3 @@ def _load(item: Item, crop_border: int) -> tuple[NDArray[np.uint8], NDArray[np.u
 def _tensor(image: NDArray[np.uint8]) -> Tensor:
     """uint8 (H, W, 3) => float32 (1, 3, H, W) in [0, 1]."""
     return torch.from_numpy(image).permute(2, 0, 1)[None].contiguous().float() / 255
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

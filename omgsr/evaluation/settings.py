@@ -1,7 +1,5 @@
 """Settings of the scores: section `score` of a profile."""
 
-from __future__ import annotations
-
 from dataclasses import field
 from typing import Annotated
 

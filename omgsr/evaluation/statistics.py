@@ -39,11 +39,6 @@ class Difference(Interval):
     lost: int
     """Images on which the second is better; the others are equal."""
 
-    @property
-    def decided(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
-
 
 def interval(
     values: Sequence[float], seed: int = 0, groups: Sequence[str] | None = None
@@ -85,7 +80,7 @@ def intervals(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Rows with an empty image, the means, are left out, and so are metrics that have no image rows.
     """
     rows = [
-        {**dict(zip(_KEYS, key, strict=True)), **vars(interval(list(values.values()), seed))}
+        (*key, *vars(interval(list(values.values()), seed)).values())
         for key, values in _single(scores).items()
     ]
     return pd.DataFrame(rows, columns=[*_KEYS, "mean", "low", "high", "images"])

@@ -1,4 +1,1 @@
-"""Any picture restored: tiles, precision, memory, colours; `pictures` reads and writes files.
-
-May import `training` and the rooms before it.
-"""
+"""Any picture restored: tiles, precision, memory, colours; `pictures` reads and writes files."""

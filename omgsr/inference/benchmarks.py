@@ -1,6 +1,6 @@
 """Restoration of the benchmarks: thin over restore.py, which the command uses too."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,7 @@ from omgsr.core import images
 from omgsr.core.parallel import threaded_map
 from omgsr.data import manifest
 from omgsr.data.manifest import Row
-from omgsr.inference import color
 from omgsr.inference.method import Method
-from omgsr.inference.restore import OneStep
 from omgsr.method.generator import Generator
 from omgsr.method.lora import merged
 
@@ -31,28 +29,6 @@ def merge(generator: Generator) -> Generator:
     vae.encoder = merged(vae.encoder)
     generator.backbone.denoiser = merged(generator.backbone.denoiser)
     return generator
-
-
-def restore(
-    generator: Generator,
-    image: Image,
-    scale: int,
-    alignment: color.Alignment = "adain",
-    seed: int = 0,
-) -> Image:
-    """uint8 (h, w, 3) => uint8 (scale h, scale w, 3)."""
-    return restore_batch(generator, [image], scale, alignment, seed)[0]
-
-
-def restore_batch(
-    generator: Generator,
-    batch: Sequence[Image],
-    scale: int,
-    alignment: color.Alignment = "adain",
-    seed: int = 0,
-) -> list[Image]:
-    """Restores images of one shape together; the result does not depend on the grouping."""
-    return _restore_batch(OneStep(generator, color=alignment, seed=seed), batch, scale)
 
 
 def restore_rows(
@@ -76,15 +52,10 @@ def restore_rows(
 def _restore_group(
     method: Method, group: list[tuple[Row, Image]], scale: int
 ) -> Iterator[tuple[Row, Image]]:
-    restored = _restore_batch(method, [lq for _, lq in group], scale)
-    for (row, _), image in zip(group, restored, strict=True):
-        yield row, image
-
-
-def _restore_batch(method: Method, batch: Sequence[Image], scale: int) -> list[Image]:
+    rows, batch = zip(*group, strict=True)
     height, width = batch[0].shape[:2]
-    restored = method(batch, (height * scale, width * scale))
-    return [np.rint(image * 255).astype(np.uint8) for image in restored]
+    for row, image in zip(rows, method(batch, (height * scale, width * scale)), strict=True):
+        yield row, np.rint(image * 255).astype(np.uint8)
 
 
 def save_rows(restored: Iterable[tuple[Row, Image]], folder: Path) -> Iterator[str]:

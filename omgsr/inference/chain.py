@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -40,29 +41,17 @@ class Chain:
         notes: list[str],
         workers: int | None = None,
     ) -> None:
-        """`view: tile` shows the denoiser nothing but its tile.
-
-        With `workers`, small images are computed one on each core, so many of them side by side.
-        """
+        """`view`, `notes` and `workers` are those of OneStep (restore.py)."""
         b = self.backbone = generator.backbone
+        self.device = b.shift.device
         self.generator, self.view, self._workers = generator, view, workers
-        self.encoder = Part(
-            "encoder", [b.vae.encoder, b.vae.quant_conv], b.moments, precision, notes
-        )
-        self.denoiser = Part(
-            "denoiser", [b.denoiser], lambda z: b.predict(z, generator.t), precision, notes
-        )
-        self.decoder = Part(
-            "decoder", [b.vae.post_quant_conv, b.vae.decoder], b.paint, precision, notes
-        )
+        part = partial(Part, precision=precision, notes=notes)
+        self.encoder = part("encoder", [b.vae.encoder, b.vae.quant_conv], b.moments)
+        self.denoiser = part("denoiser", [b.denoiser], lambda z: b.predict(z, generator.t))
+        self.decoder = part("decoder", [b.vae.post_quant_conv, b.vae.decoder], b.paint)
         self.tiled = False
         """Whether a part of the last run was tiled."""
         self._alone: int | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.backbone.shift.device
 
     def __call__(self, x_lq: Tensor, tiling: Tiling, rngs: Rng, store: torch.device) -> Tensor:
         """Upscaled LQ images => x_sr: (B, 3, H, W) in whole numbers => fp32, not clamped.
@@ -89,17 +78,15 @@ class Chain:
         """One network over a batch."""
         height, width = x.shape[2:]
         look = part is not self.denoiser or self.view == "image"
-        if height * width <= WHOLE * tiling.tile**2 if look else tiling.fits(height, width):
+        tile = tiling.tile
+        if height * width <= WHOLE * tile**2 if look else max(height, width) <= tile:
             return part(x, self._alone)
         self.tiled = True
-        over = _with_look if look else _plainly
-        return torch.cat([over(part, image, tiling, factor, store) for image in x.split(1)])
-
-
-def _plainly(
-    part: Part, x: Tensor, tiling: Tiling, factor: Fraction, store: torch.device
-) -> Tensor:
-    return tiled(lambda tiles, _: part(tiles), x, tiling, factor, store)
+        if look:
+            made = [_with_look(part, image, tiling, factor, store) for image in x.split(1)]
+        else:
+            made = [tiled(lambda z, _: part(z), z, tiling, factor, store) for z in x.split(1)]
+        return torch.cat(made)
 
 
 def _with_look(

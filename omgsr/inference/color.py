@@ -10,6 +10,8 @@ from torch import Tensor
 Alignment = Literal["adain", "wavelet", "none"]
 Rows = Callable[[int, int], Tensor]
 """(first, end) => these rows of an image: (B, 3, end - first, W)."""
+Ranges = list[tuple[int, int]]
+Bands = Iterator[tuple[int, Tensor]]
 LEVELS = 5
 """Filters of the wavelet alignment."""
 BAND = 4_000_000
@@ -20,18 +22,13 @@ def align(x_sr: Tensor, x_lq: Tensor, how: Alignment) -> Tensor:
     """Gives x_sr the colours of x_lq: (B, 3, H, W) twice, in [-1, 1] => (B, 3, H, W)."""
     if x_sr.shape != x_lq.shape:
         raise ValueError(f"sizes differ: {tuple(x_sr.shape)} and {tuple(x_lq.shape)}")
-    if how == "adain":
-        return adain(x_sr, x_lq)
-    if how == "wavelet":
-        return wavelet(x_sr, x_lq)
-    if how == "none":
-        return x_sr
-    raise ValueError(f"colour alignment {how!r} is unknown; use adain, wavelet or none")
+    known = {"adain": adain, "wavelet": wavelet, "none": lambda x_sr, _: x_sr}
+    if how not in known:
+        raise ValueError(f"colour alignment {how!r} is unknown; use adain, wavelet or none")
+    return known[how](x_sr, x_lq)
 
 
-def bands(
-    x_sr: Tensor, lq: Rows, how: Alignment, pixels: int = BAND
-) -> Iterator[tuple[int, Tensor]]:
+def bands(x_sr: Tensor, lq: Rows, how: Alignment, pixels: int = BAND) -> Bands:
     """What `align` gives, in bands of about `pixels`: (first row, (B, 3, rows, W)) of each.
 
     The images are aligned as wholes, but never is all of the LQ image there, nor a second copy of
@@ -58,17 +55,17 @@ def adain(x_sr: Tensor, x_lq: Tensor) -> Tensor:
     return (x_sr - mean_sr) / std_sr.clamp_min(1e-5) * std_lq + mean_lq
 
 
-def wavelet(x_sr: Tensor, x_lq: Tensor, levels: int = LEVELS) -> Tensor:
-    """Details of x_sr on the low frequencies of x_lq: `levels` dilated binomial filters.
+def wavelet(x_sr: Tensor, x_lq: Tensor) -> Tensor:
+    """Details of x_sr on the low frequencies of x_lq: LEVELS dilated binomial filters.
 
     On small images fewer levels are used, at least one: the filter must fit into the image.
     """
-    levels = _fitting(x_sr, levels)
+    levels = _fitting(x_sr)
     return x_sr - _low(x_sr, levels) + _low(x_lq, levels)
 
 
-def _fitting(x: Tensor, levels: int) -> int:
-    return min(levels, max(min(x.shape[-2:]).bit_length() - 2, 1))
+def _fitting(x: Tensor) -> int:
+    return min(LEVELS, max(min(x.shape[-2:]).bit_length() - 2, 1))
 
 
 def _low(x: Tensor, levels: int) -> Tensor:
@@ -82,16 +79,14 @@ def _low(x: Tensor, levels: int) -> Tensor:
     return x
 
 
-def _adain_bands(
-    x_sr: Tensor, lq: Rows, ranges: list[tuple[int, int]]
-) -> Iterator[tuple[int, Tensor]]:
+def _adain_bands(x_sr: Tensor, lq: Rows, ranges: Ranges) -> Bands:
     mean_sr, std_sr = _statistics(lambda a, b: x_sr[:, :, a:b], ranges)
     mean_lq, std_lq = _statistics(lq, ranges)
     for a, b in ranges:
         yield a, (x_sr[:, :, a:b] - mean_sr) / std_sr.clamp_min(1e-5) * std_lq + mean_lq
 
 
-def _statistics(rows: Rows, ranges: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+def _statistics(rows: Rows, ranges: Ranges) -> tuple[Tensor, Tensor]:
     """Mean and deviation of every channel of an image that comes in bands: (B, C, 1, 1) each."""
     total: Tensor | float = 0.0
     square: Tensor | float = 0.0
@@ -109,11 +104,9 @@ def _statistics(rows: Rows, ranges: list[tuple[int, int]]) -> tuple[Tensor, Tens
     return mean.to(like), std.to(like)
 
 
-def _wavelet_bands(
-    x_sr: Tensor, lq: Rows, ranges: list[tuple[int, int]]
-) -> Iterator[tuple[int, Tensor]]:
+def _wavelet_bands(x_sr: Tensor, lq: Rows, ranges: Ranges) -> Bands:
     """Every band with as many rows around it as the filters reach."""
-    levels, height = _fitting(x_sr, LEVELS), x_sr.shape[2]
+    levels, height = _fitting(x_sr), x_sr.shape[2]
     reach = 2**levels - 1
     for a, b in ranges:
         first, end = max(a - reach, 0), min(b + reach, height)

@@ -37,7 +37,8 @@ class Part:
     ) -> None:
         """`function` computes with `modules`; what happens is added to `notes`."""
         self.name, self.function, self.notes = name, function, notes
-        self.modules = _together(modules)
+        together: Any = nn.ModuleList([m for m in modules if m is not None])
+        self.modules = together
         self.context = Context(self.modules)
         self.precision = precision
         if precision == "fp16" and not self._fits(torch.float16):
@@ -94,10 +95,6 @@ class Part:
             with torch.inference_mode(False):  # weights are never inference tensors
                 self.modules.to(dtype)
             self.dtype = dtype
-
-
-def _together(modules: Sequence[nn.Module | None]) -> Any:
-    return nn.ModuleList([m for m in modules if m is not None])
 
 
 def unit(x: Tensor) -> Tensor:

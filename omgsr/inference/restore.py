@@ -14,9 +14,9 @@ from omgsr.core import seeding
 from omgsr.inference import color, memory_budget, scaling
 from omgsr.inference.chain import Chain, View
 from omgsr.inference.color import Alignment
+from omgsr.inference.memory_budget import MemoryTiles
 from omgsr.inference.method import Size
 from omgsr.inference.precision import DTYPES, Precision, unit
-from omgsr.inference.tiles_within_memory import MemoryTiles
 from omgsr.inference.tiling import Tiling
 from omgsr.method.generator import Generator
 
@@ -43,12 +43,11 @@ class OneStep:
         process_size: int | None = None,
         dtype: Precision = "fp32",
         seed: int = 0,
-        memory: float | None = None,
         view: View = "image",
         workers: int | None = None,
     ) -> None:
-        """`tile` and `overlap` are pixels of the result: by default the side of which memory takes
-        four, and a quarter of it. `memory` is in GiB, by default 0.6 of what is free.
+        """`tile` and `overlap` are pixels of the result: by default the side of which 0.6 of the
+        free memory takes four, and a quarter of it.
 
         Where a side of the result is below `process_size`, it is restored larger and reduced.
         With `workers`, a CPU computes small images one on each core, so many of them side by side:
@@ -70,10 +69,9 @@ class OneStep:
         self._chain = Chain(generator, dtype, view, self.notes, workers if on_cpu else None)
         self._device, self._multiple = self._chain.device, generator.backbone.multiple
         self._tiles = MemoryTiles(
-            device=self._device, step=self._multiple, tile=tile, overlap=overlap, memory=memory,
+            device=self._device, step=self._multiple, tile=tile, overlap=overlap, notes=self.notes,
             pixel=memory_budget.bytes_per_pixel(generator.backbone.vae.config, DTYPES[dtype]),
             batch=1 if on_cpu else 4,  # as much as the look at the whole image
-            notes=self.notes,
         )  # fmt: skip
 
     @torch.inference_mode()

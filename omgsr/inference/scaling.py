@@ -1,6 +1,6 @@
 """Sizes and borders of what is restored: any size in, exactly the asked size out."""
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,26 +9,27 @@ from PIL import Image
 from omgsr.inference.method import Size
 
 Pixels = TypeVar("Pixels", bound=np.generic)
+Filter = Literal["bicubic", "lanczos"]
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 LONGEST = 8
 """Enlarged to a side that the model knows, an image is at most as many times as long as that."""
 
 
-def resize(image: NDArray[Pixels], size: Size) -> NDArray[Pixels]:
-    """Bicubic, as Pillow computes it: (h, w, 3) => (H, W, 3) of the same kind of numbers.
+def resize(image: NDArray[Pixels], size: Size, kind: Filter = "bicubic") -> NDArray[Pixels]:
+    """As Pillow computes it: (h, w, 3) => (H, W, 3) of the same kind of numbers.
 
     uint8 as a picture; uint16 and float32 channel by channel in floating point. Where a side is
     reduced, every pixel of it counts.
     """
     if image.shape[:2] == size:
         return image
-    target = (size[1], size[0])
+    target, how = (size[1], size[0]), _FILTERS[kind]
     if image.dtype == np.uint8:
-        picture = Image.fromarray(image)
-        return np.asarray(picture.resize(target, Image.Resampling.BICUBIC)).astype(image.dtype)
+        return np.asarray(Image.fromarray(image).resize(target, how)).astype(image.dtype)
     out = np.empty((*size, image.shape[2]), image.dtype)
     for channel in range(image.shape[2]):
         plane = Image.fromarray(image[..., channel].astype(np.float32))
-        values = np.asarray(plane.resize(target, Image.Resampling.BICUBIC))
+        values = np.asarray(plane.resize(target, how))
         if out.dtype == np.uint16:
             values = np.clip(np.rint(values), 0, 65535)
         out[..., channel] = values

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 from omgsr.core import devices, files
 from omgsr.inference import benchmarks
@@ -13,7 +14,7 @@ from omgsr.method import run_card
 
 SEED = 42
 """Of sampled latents: the default of `omgsr upscale`."""
-COLORS = ("adain", "wavelet", "none")
+COLORS = get_args(Alignment)
 
 
 class Restorer:

@@ -1,7 +1,5 @@
 """Settings of the restoration: section `infer` of a profile."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from omgsr.core.settings import Count, Whole, section

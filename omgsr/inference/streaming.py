@@ -6,7 +6,7 @@ What waits at any time is bounded by `AHEAD` batches, however many images there 
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from omgsr.inference.method import Method, Size
 from omgsr.inference.pictures import still_image, writing
 from omgsr.inference.pictures.still_image import Picture
 
+Floats = NDArray[np.float32]
+Jobs = Mapping[Path, Path]
 AHEAD = 4
 """Batches that wait decoded, and as many that wait to be written."""
 LARGE = 2**23
@@ -48,6 +50,7 @@ class _Work:
     source: Path
     target: Path
     picture: Picture
+    size_in: Size
     size: Size
 
 
@@ -68,7 +71,7 @@ class Flow:
     """Of JPEG and WebP."""
     _groups: dict[tuple[Any, ...], list[_Work]] = field(init=False, default_factory=dict)
 
-    def run(self, jobs: Mapping[Path, Path]) -> Iterator[Done]:
+    def run(self, jobs: Jobs) -> Iterator[Done]:
         """Yields every image once it is on disk or has failed; in no particular order."""
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(WRITERS) as writer:
             writing: deque[Future[Done]] = deque()
@@ -86,9 +89,7 @@ class Flow:
             while writing:
                 yield writing.popleft().result()
 
-    def _decoded(
-        self, reader: ThreadPoolExecutor, jobs: Mapping[Path, Path]
-    ) -> Iterator[_Work | Done]:
+    def _decoded(self, reader: ThreadPoolExecutor, jobs: Jobs) -> Iterator[_Work | Done]:
         waiting: deque[Future[_Work | Done]] = deque()
         ahead = 1
         for source, target in jobs.items():
@@ -106,7 +107,7 @@ class Flow:
         except ImageError as error:
             return Done(source=source, target=target, error=str(error))
         height, width = picture.colour.shape[:2]
-        return _Work(source, target, picture, self.size((height, width)))
+        return _Work(source, target, picture, (height, width), self.size((height, width)))
 
     def _collect(self, work: _Work) -> Iterator[list[_Work]]:
         """Full batches; the oldest shape too when as many images wait as may."""
@@ -120,30 +121,19 @@ class Flow:
 
     def _submit(self, writer: ThreadPoolExecutor, group: list[_Work]) -> list[Future[Done]]:
         """Restores a group and hands each image to a writer."""
-        started = time.perf_counter()
+        started, size = time.perf_counter(), group[0].size
         try:
-            restored = self._restore(group)
+            colours = self.method([work.picture.colour for work in group], size)
+            alphas = [self._alpha(work.picture.alpha, size) for work in group]
         except (RuntimeError, MemoryError) as error:  # torch's errors; what is left of OneStep's
             if len(group) > 1:  # one of them may be at fault
                 return [future for work in group for future in self._submit(writer, [work])]
             return [writer.submit(_failed, group[0], error)]
         seconds = (time.perf_counter() - started) / len(group)
-        return [
-            writer.submit(self._write, work, colour, alpha, seconds)
-            for work, (colour, alpha) in zip(group, restored, strict=True)
-        ]
+        restored = zip(group, colours, alphas, strict=True)
+        return [writer.submit(self._write, *one, seconds) for one in restored]
 
-    def _restore(
-        self, group: Sequence[_Work]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        size = group[0].size
-        colours = self.method([work.picture.colour for work in group], size)
-        return [
-            (colour, self._alpha(work.picture.alpha, size))
-            for work, colour in zip(group, colours, strict=True)
-        ]
-
-    def _alpha(self, alpha: NDArray[Any] | None, size: Size) -> NDArray[np.float32] | None:
+    def _alpha(self, alpha: NDArray[Any] | None, size: Size) -> Floats | None:
         """Transparency, restored as a grey picture; where it is one value, it stays that value."""
         if alpha is None:
             return None
@@ -153,17 +143,10 @@ class Flow:
         grey = np.repeat(alpha[..., None], 3, axis=2)
         return self.method([grey], size)[0].mean(axis=2)
 
-    def _write(
-        self,
-        work: _Work,
-        colour: NDArray[np.float32],
-        alpha: NDArray[np.float32] | None,
-        seconds: float,
-    ) -> Done:
+    def _write(self, work: _Work, colour: Floats, alpha: Floats | None, seconds: float) -> Done:
         writing.write(work.target, work.picture, colour, alpha, quality=self.quality)
-        height, width = work.picture.colour.shape[:2]
         return Done(
-            source=work.source, target=work.target, size_in=(height, width), size_out=work.size,
+            source=work.source, target=work.target, size_in=work.size_in, size_out=work.size,
             seconds=seconds,
         )  # fmt: skip
 
@@ -174,7 +157,7 @@ def _large(work: _Work | Done) -> bool:
 
 def _failed(work: _Work, error: BaseException) -> Done:
     reason = (str(error) or type(error).__name__).splitlines()[0]
-    height, width = work.picture.colour.shape[:2]
+    height, width = work.size_in
     text = f"{work.source}: {width} x {height} could not be restored: {reason}"
     return Done(source=work.source, target=work.target, error=text)
 
@@ -186,10 +169,4 @@ def scaled(factor: float) -> Callable[[Size], Size]:
 
 def longest(side: int) -> Callable[[Size], Size]:
     """Sizes whose longest side is `side` pixels, of the same proportions."""
-
-    def size(given: Size) -> Size:
-        factor = side / max(given)
-        height, width = (max(1, round(one * factor)) for one in given)
-        return height, width
-
-    return size
+    return lambda size: scaled(side / max(size))(size)

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from omgsr.core import seeding
 from omgsr.inference.tiling import Box
 
+Args = tuple[Tensor, ...]
+Call = tuple[Args, dict[str, Any]]
 TOKENS = 1024
 """Most tokens of the reduced image that an attention keeps for the tiles."""
 SEEN = 4096
@@ -85,7 +87,7 @@ class Context:
         self._used[module] = use + 1
         return self._kept[module][use]
 
-    def _measure(self, norm: Any, args: tuple[Tensor, ...]) -> None:
+    def _measure(self, norm: Any, args: Args) -> None:
         """Keeps mean and variance of every channel's group: (C,) fp32 each."""
         x, repeats = args[0].float(), args[0].shape[1] // norm.num_groups
         variance, mean = torch.var_mean(x.reshape(norm.num_groups, -1), 1, correction=0)
@@ -98,12 +100,8 @@ class Context:
         return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=norm.eps)
 
     def _sample(
-        self,
-        attention: Any,
-        args: tuple[Tensor, ...],
-        kwargs: dict[str, Any],
-        size: tuple[int, int],
-    ) -> tuple[tuple[Tensor, ...], dict[str, Any]] | None:
+        self, attention: Any, args: Args, kwargs: dict[str, Any], size: tuple[int, int]
+    ) -> Call | None:
         """Keeps tokens, (m, C), and their places in the image, (m, 2) of 0..1.
 
         Where there are many tokens, they attend to SEEN of them: time stays proportional to area.
@@ -123,9 +121,7 @@ class Context:
         seen = tokens[order[:SEEN].to(tokens.device)]
         return args, {**kwargs, "encoder_hidden_states": seen[None]}
 
-    def _attend(
-        self, attention: Any, args: tuple[Tensor, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Tensor, ...], dict[str, Any]] | None:
+    def _attend(self, attention: Any, args: Args, kwargs: dict[str, Any]) -> Call | None:
         """Self-attention looks at the tile's tokens and at those of the image outside the tile.
 
         One token of the sample stands for as many as the image has for it: its logit is greater

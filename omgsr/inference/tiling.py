@@ -60,10 +60,6 @@ class Tiling:
         overlap = min(-(-self.overlap // factor), tile - 1)
         return replace(self, tile=tile, step=step, overlap=overlap)
 
-    def fits(self, height: int, width: int) -> bool:
-        """Whether all is one tile."""
-        return max(height, width) <= self.tile
-
 
 def starts(size: int, tile: int, overlap: int, step: int = 1) -> list[int]:
     """Where tiles begin along a side: as few as overlap enough, evenly spread, the last at the end.
@@ -118,45 +114,37 @@ def tiled(
     tall, wide = (min(tiling.tile, side) for side in sides)
     tops, lefts = (starts(side, tiling.tile, tiling.overlap, tiling.step) for side in sides)
     boxes = [Box(top=t, left=s, height=tall, width=wide) for t in tops for s in lefts]
+    groups = (boxes[i : i + tiling.batch] for i in range(0, len(boxes), tiling.batch))
     results = (
         tile.to(store or x.device, torch.float32)
-        for tile in _computed(function, x, boxes, tiling.batch)
+        for some in groups
+        for tile in function(torch.cat([box.of(x) for box in some]), some).split(1)
     )
-    blend = _Blend(tiling.overlap, factor)
-    rows = (blend(results, lefts, sides[1], -1) for _ in tops)
-    return blend(rows, tops, sides[0], -2)
+    rows = (_blended(results, lefts, sides[1], -1, tiling.overlap, factor) for _ in tops)
+    return _blended(rows, tops, sides[0], -2, tiling.overlap, factor)
 
 
-def _computed(function: Function, x: Tensor, boxes: Sequence[Box], batch: int) -> Iterator[Tensor]:
-    for first in range(0, len(boxes), batch):
-        some = boxes[first : first + batch]
-        yield from function(torch.cat([box.of(x) for box in some]), some).split(1)
+def _blended(
+    parts: Iterator[Tensor], begins: Sequence[int], side: int, dim: int, overlap: int,
+    factor: Fraction,
+) -> Tensor:  # fmt: skip
+    """The next len(begins) of `parts` as one, each from its beginning on along `dim`.
 
-
-@dataclass(frozen=True)
-class _Blend:
-    """Parts in a row or a column as one tensor; `overlap` is that of what they were made from."""
-
-    overlap: int
-    factor: Fraction
-
-    def __call__(
-        self, parts: Iterator[Tensor], begins: Sequence[int], side: int, dim: int
-    ) -> Tensor:
-        """The next len(begins) of `parts`, each from its beginning on along `dim`."""
-        first = next(parts)
-        if len(begins) == 1:
-            return first
-        length, shape = first.shape[dim], list(first.shape)
-        shape[dim] = size = _whole(side * self.factor)
-        out = torch.zeros(shape, device=first.device)
-        weights = window(length, min(math.ceil(self.overlap * self.factor), length))
-        places = [_whole(begin * self.factor) for begin in begins]
-        for place, share in zip(places, shares(size, places, weights), strict=True):
-            part = first if place == 0 else next(parts)
-            share = share.to(out.device).view([-1] + [1] * (-1 - dim))
-            out.narrow(dim, place, length).lerp_(part, share)
-        return out
+    Beginnings, `side` and `overlap` are those of what the parts were made from.
+    """
+    first = next(parts)
+    if len(begins) == 1:
+        return first
+    length, shape = first.shape[dim], list(first.shape)
+    shape[dim] = size = _whole(side * factor)
+    out = torch.zeros(shape, device=first.device)
+    weights = window(length, min(math.ceil(overlap * factor), length))
+    places = [_whole(begin * factor) for begin in begins]
+    for place, share in zip(places, shares(size, places, weights), strict=True):
+        part = first if place == 0 else next(parts)
+        share = share.to(out.device).view([-1] + [1] * (-1 - dim))
+        out.narrow(dim, place, length).lerp_(part, share)
+    return out
 
 
 def _whole(value: Fraction) -> int:

@@ -4,9 +4,7 @@ A folder holds adapter_config.json and adapter_model.safetensors, as every PEFT 
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
@@ -27,7 +25,7 @@ _IDLE = (
 )  # fmt: skip
 _NEEDED = {"r": int, "lora_alpha": int | float, "target_modules": list | str}
 _KEY = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 
 
 class AdapterError(ValueError):
@@ -87,17 +85,16 @@ def _weights(module: nn.Module, folder: Path) -> dict[str, Tensor]:
         tensors = load_file(path)
     except SafetensorError as error:
         raise AdapterError(f"{path}: not a safetensors file ({error}); copy it again") from error
-    matches = {key: _KEY.fullmatch(key) for key in tensors}
-    other = [key for key, match in matches.items() if match is None]
+    found = {key: match for key in tensors if (match := _KEY.fullmatch(key))}
+    other = [key for key in tensors if key not in found]
     if other or not tensors:
         holds = repr(other[0]) if other else "no weights"
         raise AdapterError(
             f"{path}: holds {holds}; supported is plain LoRA, lora_A and lora_B of layers"
         )
-    found = {key: match for key, match in matches.items() if match is not None}
     start = _common_start({match["layer"] for match in found.values()}, module, path)
     return {
-        f"{_PREFIX}{match['layer'][start:]}.lora_{match['side']}.weight": tensors[key].float()
+        f"{PREFIX}{match['layer'][start:]}.lora_{match['side']}.weight": tensors[key].float()
         for key, match in found.items()
     }
 
@@ -111,7 +108,7 @@ def _common_start(layers: set[str], module: nn.Module, path: Path) -> int:
         while layer[start:] not in names:
             dot = layer.find(".", start)
             if dot < 0:
-                raise _another(path, module, f"it adapts {layer.removeprefix(_PREFIX)}")
+                raise _another(path, module, f"it adapts {layer.removeprefix(PREFIX)}")
             start = dot + 1
         starts.add(layer[:start])
     if len(starts) > 1:
@@ -139,9 +136,8 @@ def _compare(
         (expected.keys() - given.keys(), f"{WEIGHTS} lacks weights that {CONFIG} names"),
     ):
         if keys:
-            raise AdapterError(
-                f"{folder}: {text}: {_examples(keys)}; is it the adapter of this backbone?"
-            )
+            found = f"{len(keys)}, such as {min(map(_short, keys))}"
+            raise AdapterError(f"{folder}: {text}: {found}; is it the adapter of this backbone?")
 
 
 def _another(path: Path, module: nn.Module, reason: str) -> AdapterError:
@@ -152,9 +148,4 @@ def _another(path: Path, module: nn.Module, reason: str) -> AdapterError:
 
 
 def _short(key: str) -> str:
-    return key.removeprefix(_PREFIX).removesuffix(".weight")
-
-
-def _examples(keys: Iterable[str]) -> str:
-    names: list[Any] = sorted(_short(key) for key in keys)
-    return f"{len(names)}, such as {names[0]}"
+    return key.removeprefix(PREFIX).removesuffix(".weight")

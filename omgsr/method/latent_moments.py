@@ -1,7 +1,9 @@
 """Latent moments of LQ/HQ pairs, for t* (Eqs. 4 and 5)."""
 
+import json
 from collections.abc import Iterator, Sequence
-from itertools import groupby, repeat
+from itertools import chain, groupby, repeat
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +20,34 @@ Moment = tuple[str, float, float]
 """An image's name, its power P and its error N."""
 
 
+class Journal(dict[str, Moment]):
+    """Finished moments by name, a line each in a file, so that a killed run continues.
+
+    A line that a kill cut short is cut off, and its image is done again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        self._file.seek(0)
+        whole = self._file.read().rpartition(b"\n")[0]
+        self._file.truncate(len(whole) + 1 if whole else 0)
+        for name, power, error in map(json.loads, whole.splitlines()):
+            self[name] = (name, power, error)
+
+    def add(self, moment: Moment) -> None:
+        """Keeps one; floats come back to the last bit."""
+        self[moment[0]] = moment
+        self._file.write(json.dumps(moment).encode() + b"\n")
+        self._file.flush()
+
+    def left(self, rows: Sequence[Row], batch: int) -> list[Row]:
+        """The rows of every batch that is not whole: batches stay what they were."""
+        groups = [rows[first : first + batch] for first in range(0, len(rows), batch)]
+        return [row for group in groups if any(r.name not in self for r in group) for row in group]
+
+
 @torch.inference_mode()
 def pair_moments(
     backbone: Backbone, rows: Sequence[Row], scale: int, batch: int, latent: Latent, seed: int
@@ -28,38 +58,32 @@ def pair_moments(
     draws its own noise from (seed, name), so that P and N do not depend on the batch size.
     """
     groups = [rows[first : first + batch] for first in range(0, len(rows), batch)]
-    pixels = threaded_map(_read, groups, repeat(scale), workers=1, ahead=2)
-    for group, found in zip(groups, pixels, strict=True):
-        for some_rows, x_lq, x_hq in _by_size(group, found):
-            z_lq, z_hq = (
-                _encode(backbone, x, some_rows, latent, seed, kind)
-                for x, kind in ((x_lq, "lq"), (x_hq, "hq"))
-            )
-            power, error = moments(z_hq, z_lq)
-            names = [row.name for row in some_rows]
-            yield from zip(names, power.tolist(), error.tolist(), strict=True)
+    read = threaded_map(_read, groups, repeat(scale), workers=1, ahead=2)
+    for names, *pixels in chain.from_iterable(read):
+        z_lq, z_hq = (
+            _encode(backbone, x, names, latent, seed, kind)
+            for x, kind in zip(pixels, ("lq", "hq"), strict=True)
+        )
+        power, error = moments(z_hq, z_lq)
+        yield from zip(names, power.tolist(), error.tolist(), strict=True)
 
 
-def _read(rows: Sequence[Row], scale: int) -> list[tuple[Tensor, Tensor]]:
-    pairs = [load_pair(row, scale) for row in rows]
-    return [(images.to_tensor(images.upscale(lq, scale)), images.to_tensor(hq)) for lq, hq in pairs]
-
-
-def _by_size(
-    rows: Sequence[Row], pixels: list[tuple[Tensor, Tensor]]
-) -> Iterator[tuple[list[Row], Tensor, Tensor]]:
-    """Runs of equal size within a group, stacked."""
-    pairs = ((row, lq, hq) for row, (lq, hq) in zip(rows, pixels, strict=True))
+def _read(rows: Sequence[Row], scale: int) -> list[tuple[Sequence[str], Tensor, Tensor]]:
+    """Names, upscaled LQ and HQ images (n, 3, H, W) of every run of equal size."""
+    found = []
+    pairs = ((row.name, *load_pair(row, scale)) for row in rows)
     for _, run in groupby(pairs, key=lambda pair: pair[2].shape):
-        named, lq, hq = zip(*run, strict=True)
-        yield list(named), torch.stack(lq), torch.stack(hq)
+        names, lq, hq = zip(*run, strict=True)
+        x_lq = [images.to_tensor(images.upscale(one, scale)) for one in lq]
+        found.append((names, torch.stack(x_lq), torch.stack([images.to_tensor(x) for x in hq])))
+    return found
 
 
 def _encode(
-    backbone: Backbone, x: Tensor, rows: list[Row], latent: Latent, seed: int, kind: str
+    backbone: Backbone, x: Tensor, names: Sequence[str], latent: Latent, seed: int, kind: str
 ) -> Tensor:
     """(n, 3, H, W) => (n, C, h, w); a CPU takes an image on each core, which rounds it alike."""
-    rngs = [seeding.torch_rng(seed, kind, row.name) for row in rows]
+    rngs = [seeding.torch_rng(seed, kind, name) for name in names]
     device = backbone.shift.device
     if device.type != "cpu":
         return backbone.encode(x.to(device), latent, rngs)

@@ -6,7 +6,7 @@ A module has the adapter that is trained and restored with, and in distillation 
 import copy
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ def save(module: PeftModel, folder: Path) -> None:
     """
     module.save_pretrained(folder, safe_serialization=True, selected_adapters=[DEFAULT])
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model-card template
+    files.share(folder / "adapter_model.safetensors")
     config = files.read_json(folder / "adapter_config.json")
     # PEFT keeps the names in a set, whose order changes from process to process.
     config["target_modules"].sort()
@@ -70,11 +71,9 @@ def save(module: PeftModel, folder: Path) -> None:
     files.write_json(folder / "adapter_config.json", kept)
 
 
-@contextmanager
-def disabled(module: nn.Module) -> Iterator[None]:
+def disabled(module: nn.Module) -> AbstractContextManager[None]:
     """Inside, the wrapped module computes as if it had no adapter."""
-    with module.disable_adapter() if isinstance(module, PeftModel) else nullcontext():
-        yield
+    return module.disable_adapter() if isinstance(module, PeftModel) else nullcontext()
 
 
 @contextmanager

@@ -15,42 +15,28 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Everything a generator loss can look at; images in [-1, 1]."""
+    """What generator losses look at: images (B, 3, H, W) in [-1, 1], latents (B, C, h, w)."""
 
     x_sr: Tensor
-    """(B, 3, H, W)."""
     x_hq: Tensor
-    """(B, 3, H, W)."""
     z_lq: Tensor
-    """(B, C, h, w) from the adapted encoder."""
+    """From the adapted encoder."""
     z_sr: Tensor
-    """(B, C, h, w), the restored latent."""
+    """The restored latent."""
     z_hq: Tensor
-    """(B, C, h, w) from the frozen encoder."""
+    """From the frozen encoder."""
     z_t: Tensor
-    """(B, C, h, w), z_hq noised to t."""
+    """z_hq noised to t."""
     logits: list[Tensor]
     """Discriminator logits of x_sr, a map a level."""
     pooled_sr: list[Tensor]
-    """L^0..L^3 of x_sr (Eq. 10)."""
     pooled_hq: list[Tensor]
-    """L^0..L^3 of x_hq."""
+    """L^0..L^3 of both (Eq. 10)."""
     real_label: float
-    """Soft label of real images."""
     perceptual: Mapping[str, Perceptual] = field(default_factory=dict)
     """Distances of images in [-1, 1], (B,), of the terms of the same names (perceptual.py)."""
     distilled: Tensor | None = None
-    """(B, C, h, w), the gradient of distillation at z_sr (distillation.py)."""
-
-
-def lrr(z_lq: Tensor, z_t: Tensor) -> Tensor:
-    """E ||z_L - z_t*||^2, the mean over all elements (Eq. 6)."""
-    return F.mse_loss(z_lq, z_t)
-
-
-def to_hq(z_lq: Tensor, z_hq: Tensor) -> Tensor:
-    """E ||z_L - z_H||^2 (Table 2)."""
-    return F.mse_loss(z_lq, z_hq)
+    """The gradient of distillation at z_sr (distillation.py)."""
 
 
 def gan(logits: list[Tensor], label: float) -> Tensor:
@@ -98,8 +84,8 @@ def vsd(z_sr: Tensor, distilled: Tensor | None) -> Tensor:
 
 
 TERMS: dict[str, Callable[[Outputs], Tensor]] = {
-    "lrr": lambda o: lrr(o.z_lq, o.z_t),
-    "to_hq": lambda o: to_hq(o.z_lq, o.z_hq),
+    "lrr": lambda o: F.mse_loss(o.z_lq, o.z_t),  # E ||z_L - z_t*||^2 (Eq. 6)
+    "to_hq": lambda o: F.mse_loss(o.z_lq, o.z_hq),  # E ||z_L - z_H||^2 (Table 2)
     "gan": lambda o: gan(o.logits, o.real_label),
     "dv3cd": lambda o: dists(o.pooled_sr, o.pooled_hq),
     "lpips": lambda o: perceived(o, "lpips"),

@@ -1,7 +1,6 @@
 """The losses of one forward pass and their gradients (Eqs. 13 and 15, and distillation)."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -9,12 +8,13 @@ from torch import Tensor, nn
 
 from omgsr.data.datasets import Batch
 from omgsr.method import distillation, lora, losses
-from omgsr.method.diffaugment import augment
-from omgsr.method.discriminator import Discriminator
+from omgsr.method.discriminator import Discriminator, augment
 from omgsr.method.generator import Generator
 from omgsr.method.settings import ObjectiveSettings
 from omgsr.models.features import Features
 
+Maps = list[Tensor]
+Rngs = list[torch.Generator]
 Terms = dict[str, Tensor]
 
 
@@ -30,11 +30,13 @@ class Objective:
     features: Features
     discriminator: Discriminator
     settings: ObjectiveSettings
+    weights: Mapping[str, float]
+    """Weight of every generator term (Eq. 13); `gan` also weighs Eq. 15."""
     perceptual: Mapping[str, losses.Perceptual] = field(default_factory=dict)
     """The networks of the losses `lpips` and `ssim`."""
 
     def backward(
-        self, batch: Batch, rngs: list[torch.Generator], share: float, measure: bool = False
+        self, batch: Batch, rngs: Rngs, share: float, measure: bool = False
     ) -> tuple[Terms, Terms]:
         """Adds `share` of the gradients of L_G to the adapters, of L_D to the heads, if any, and of
         the diffusion loss to the regulariser, if there is one.
@@ -43,7 +45,7 @@ class Objective:
         Gives every unweighted term, `generator` for their weighted sum, and if `measure`
         grad/<term>: the norm of the weighted term's gradient in the adapters.
         """
-        weights = self.settings.losses
+        weights = self.weights
         with self.arithmetic():
             outputs, fake, real = self._forward(batch, rngs)
             terms = losses.generator_terms(outputs, weights)
@@ -65,24 +67,22 @@ class Objective:
         device, precision = self.features.mean.device.type, self.settings.precision
         return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
 
-    def _forward(
-        self, batch: Batch, rngs: list[torch.Generator]
-    ) -> tuple[losses.Outputs, list[Tensor], list[Tensor]]:
+    def _forward(self, batch: Batch, rngs: Rngs) -> tuple[losses.Outputs, Maps, Maps]:
         """The generator's outputs, and the features of x_sr and x_hq that the heads judge."""
         s, x_hq = self.settings, batch.x_hq
         z_hq, z_t = self.generator.targets(x_hq, rngs)
         z_lq, z_sr = self.generator.latents(batch.x_lq, rngs)
         x_sr, distilled = self.generator.decode(z_sr), None
-        if s.losses.get("vsd", 0) > 0:
+        if self.weights.get("vsd", 0) > 0:
             distilled = distillation.direction(self.generator, z_sr, rngs)
         if s.clamp:
             x_sr = x_sr.clamp(-1, 1)
         fake, pooled_sr = self._features(x_sr, rngs)
         with torch.no_grad():
             real, pooled_hq = self._features(x_hq, rngs)
-        # Eq. 12 moves the generator alone.
-        with _frozen(self.discriminator) if s.head_gradient == "own" else nullcontext():
-            logits = self.discriminator(fake) if fake else []
+        self.discriminator.requires_grad_(s.head_gradient != "own")  # Eq. 12 moves the generator
+        logits = self.discriminator(fake) if fake else []
+        self.discriminator.requires_grad_(True)
         outputs = losses.Outputs(
             x_sr=x_sr, x_hq=x_hq, z_lq=z_lq, z_hq=z_hq, z_t=z_t, logits=logits,
             pooled_sr=pooled_sr, pooled_hq=pooled_hq, real_label=s.real_label,
@@ -90,23 +90,21 @@ class Objective:
         )  # fmt: skip
         return outputs, fake, real
 
-    def _features(
-        self, x: Tensor, rngs: list[torch.Generator]
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def _features(self, x: Tensor, rngs: Rngs) -> tuple[Maps, Maps]:
         """Plain features for the heads and pooled ones for Dv3CD, each if a loss needs it."""
-        weights = self.settings.losses
+        weights = self.weights
         plain, pooled = weights.get("gan", 0) > 0, weights.get("dv3cd", 0) > 0
         if plain and self.settings.diffaugment:
             chain = self.features.plain_and_pooled(x, pooled=True, plain=False)[1] if pooled else []
             return self.features(augment(x, rngs)), chain
         return self.features.plain_and_pooled(x, pooled, plain) if plain or pooled else ([], [])
 
-    def _judge(self, fake: list[Tensor], real: list[Tensor]) -> Terms:
+    def _judge(self, fake: Maps, real: Maps) -> Terms:
         """The terms of Eq. 14 from features already computed: those of x_sr need no heads."""
         judged = [self.discriminator([f.detach() for f in maps]) for maps in (fake, real)]
         return losses.discriminator_terms(judged[0], judged[1], self.settings.real_label)
 
-    def _regularise(self, z_sr: Tensor, rngs: list[torch.Generator], share: float) -> Terms:
+    def _regularise(self, z_sr: Tensor, rngs: Rngs, share: float) -> Terms:
         """The diffusion loss of the regulariser on the generator's latents (distillation.py)."""
         with lora.active(self.generator.backbone.denoiser, lora.REGULARISER):
             with self.arithmetic():
@@ -118,17 +116,7 @@ class Objective:
         adapters, norms = self.generator.adapter_parameters(), {}
         for name, value in terms.items():
             gradients = torch.autograd.grad(
-                self.settings.losses[name] * value, adapters, retain_graph=True, allow_unused=True
+                self.weights[name] * value, adapters, retain_graph=True, allow_unused=True
             )
             norms[f"grad/{name}"] = nn.utils.get_total_norm([g for g in gradients if g is not None])
         return norms
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Inside, gradients pass through `module` and none is added to its parameters."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)

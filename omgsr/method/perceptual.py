@@ -1,60 +1,52 @@
 """Perceptual losses that a network or a window computes: LPIPS (Table 4) and SSIM, by PyIQA."""
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from omgsr.evaluation import metrics
+from omgsr.method.losses import Perceptual
 
 NETWORK = "lpips-vgg"
 """The paper compares with the LPIPS on VGG (Sec. 3.7.1)."""
 
 
-class Lpips(nn.Module):
-    """LPIPS of images in [-1, 1], frozen: (B, 3, H, W) twice => (B,)."""
+def lpips(network: nn.Module) -> Perceptual:
+    """LPIPS of images in [-1, 1] by PyIQA's architecture, which is frozen; in fp32."""
+    network.requires_grad_(False).eval()
 
-    def __init__(self, network: nn.Module) -> None:
-        """`network`: PyIQA's LPIPS architecture."""
-        super().__init__()
-        self.network = network.requires_grad_(False).eval()
-
-    def forward(self, x_sr: Tensor, x_hq: Tensor) -> Tensor:
-        """The distance in fp32; `normalize` would take both images to be in [0, 1]."""
+    def distance(x_sr: Tensor, x_hq: Tensor) -> Tensor:
         with torch.autocast(x_sr.device.type, enabled=False):
-            distance: Tensor = self.network(x_sr.float(), x_hq.float(), normalize=False)
-        return distance.flatten()
+            # `normalize` would take both images to be in [0, 1].
+            found: Tensor = network(x_sr.float(), x_hq.float(), normalize=False)
+        return found.flatten()
 
-    def train(self, mode: bool = True) -> Self:
-        """Stays in evaluation mode: the network is frozen."""
-        return super().train(False)
+    return distance
 
 
-class Ssim(nn.Module):
-    """1 - SSIM of images in [-1, 1], of the three colours: (B, 3, H, W) twice => (B,).
+def ssim(x_sr: Tensor, x_hq: Tensor) -> Tensor:
+    """1 - SSIM of images in [-1, 1], of the three colours, in fp32: (B, 3, H, W) twice => (B,).
 
     It has no weights: where those of LPIPS are absent it stands in for it, as another loss that
     compares structure. Sides of 11 pixels or more.
     """
+    from pyiqa.archs import ssim_arch  # PyIQA takes seconds to import
 
-    def forward(self, x_sr: Tensor, x_hq: Tensor) -> Tensor:
-        """The distance in fp32."""
-        from pyiqa.archs.ssim_arch import ssim  # PyIQA takes seconds to import
-
-        with torch.autocast(x_sr.device.type, enabled=False):
-            return 1 - ssim((x_sr.float() + 1) / 2, (x_hq.float() + 1) / 2)
+    with torch.autocast(x_sr.device.type, enabled=False):
+        return 1 - ssim_arch.ssim((x_sr.float() + 1) / 2, (x_hq.float() + 1) / 2)
 
 
-def load(names: Iterable[str], device: torch.device) -> dict[str, nn.Module]:
+def load(names: Iterable[str], device: torch.device) -> dict[str, Perceptual]:
     """Those of the losses that need a network here: `lpips` and `ssim`.
 
     Raises MetricError naming the file of LPIPS that is missing.
     """
-    made: dict[str, nn.Module] = {}
+    made: dict[str, Perceptual] = {}
     if "ssim" in (wanted := set(names)):
-        made["ssim"] = Ssim()
+        made["ssim"] = ssim
     if "lpips" in wanted:
         model: Any = metrics.load(NETWORK, str(device)).model
-        made["lpips"] = Lpips(model.net)
+        made["lpips"] = lpips(model.net)
     return made

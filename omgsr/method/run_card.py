@@ -22,7 +22,7 @@ class RunError(ValueError):
 
 @section
 class Card:
-    """What inference has to know, written by training; nobody types it a second time."""
+    """What inference has to know, written by training; names of settings stand for these."""
 
     variant: str
     """Name of the losses in params.yaml."""
@@ -31,21 +31,13 @@ class Card:
     t_source: str
     """`auto` for the computed t*, else `given`."""
     losses: dict[str, float]
-    """Loss weights (Eq. 13)."""
     latent: Latent
-    """Mode or sample of the VAE's posterior."""
     encoder_rank: int
-    """LoRA rank in the VAE encoder."""
     unet_rank: int
-    """LoRA rank in the denoiser."""
     steps: int
-    """Optimiser steps trained."""
     prompt: str
-    """The one prompt."""
     seed: int
-    """Seed of the run."""
     scale: int
-    """Upscaling factor."""
     foundation: dict[str, Any]
     """Backbone id, revision and hash, as in foundation.json."""
     ema: float | None = None

@@ -1,10 +1,8 @@
 """Settings of the method: variants, the section `timestep`, and what its objective depends on."""
 
-from __future__ import annotations
+from typing import Annotated, Literal
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from pydantic import Field
 
 from omgsr.core.settings import Count, Weight, section
 
@@ -38,19 +36,17 @@ class TimestepSection:
     """Resamplings behind the interval."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@section
 class ObjectiveSettings:
-    """What the losses and their gradients depend on."""
+    """What gradients depend on beside the weights of the losses: a part of section `train`."""
 
-    losses: Mapping[str, float]
-    """Weight of every generator term (Eq. 13); `gan` also weighs Eq. 15."""
-    precision: Precision = "fp32"
-    """Arithmetic of the networks, and what frozen weights are kept in."""
-    real_label: float
-    """Soft label of real images (Eqs. 12 and 14)."""
-    diffaugment: bool = False
-    """Whether the discriminator sees augmented images."""
-    clamp: bool = False
-    """Whether x_sr is limited to [-1, 1] before the losses."""
-    head_gradient: Literal["own", "leftover"] = "own"
-    """The heads' gradient: of Eq. 15 alone, or with that of Eq. 12 left in it."""
+    precision: Precision
+    """`bf16`: frozen weights and arithmetic; adapters and heads stay in fp32."""
+    clamp: bool
+    """Limit the restored image to [-1, 1] before the losses, which ends gradients outside."""
+    real_label: Annotated[float, Field(gt=0, le=1)]
+    """Label of real images, in (0, 1] (Eqs. 12 and 14)."""
+    diffaugment: bool
+    """Random colour, translation and cutout of what the discriminator sees."""
+    head_gradient: Literal["own", "leftover"]
+    """`own`: Eq. 15 alone; `leftover`: that of Eq. 12 is left in the heads and added."""

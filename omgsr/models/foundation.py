@@ -9,9 +9,6 @@ foundation/model/                weights, where they are small; else `path` says
 
 import hashlib
 import shutil
-from collections.abc import Iterator
-from importlib.resources import as_file
-from importlib.resources import files as resources
 from pathlib import Path
 
 import numpy as np
@@ -22,25 +19,24 @@ from omgsr.core import files, seeding
 from omgsr.core.fingerprint import sha256
 from omgsr.data.dead_leaves import dead_leaves
 from omgsr.models import catalogue, feature_weights, features, pretraining, prompt, weight_files
+from omgsr.models.pretraining import Course, CropPool, Losses
 from omgsr.models.settings import Foundation, FoundationTraining
 
-Progress = Iterator[tuple[str, int, float]]
 _CONFIGS = ("scheduler/scheduler_config.json", "vae/config.json", "unet/config.json")
-_NETWORKS = ("vae", "unet")
 _SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_encoder/model-*-of-*.safetensors"]
+_WANTED = [*catalogue.FILES, *_SHARDS]
 
 
 def ship(out: Path, settings: Foundation) -> None:
     """Copies the small model that the package carries (omgsr/assets/mini)."""
     _require_no_prompt(settings)
-    with as_file(resources("omgsr") / "assets" / "mini") as assets:
-        for part in ("model", "features"):
-            shutil.copytree(assets / part, out / part, dirs_exist_ok=True)
-        shutil.copyfile(assets / prompt.EMBEDDING, out / prompt.EMBEDDING)
+    for part in ("model", "features"):
+        shutil.copytree(pretraining.MINI / part, out / part, dirs_exist_ok=True)
+    shutil.copyfile(pretraining.MINI / prompt.EMBEDDING, out / prompt.EMBEDDING)
     write_card(out, Path("model"), settings)
 
 
-def train(out: Path, photographs: list[np.ndarray], settings: Foundation, seed: int) -> Progress:
+def train(out: Path, photographs: list[np.ndarray], settings: Foundation, seed: int) -> Losses:
     """Trains the small model from random weights; yields (network, step, loss)."""
     _require_no_prompt(settings)
     plan = settings.training
@@ -54,7 +50,7 @@ def train(out: Path, photographs: list[np.ndarray], settings: Foundation, seed: 
         dead_leaves(seeding.rng(seed, "foundation", "leaves", i), 256, 256)
         for i in range(plan.dead_leaves)
     ]
-    pool = pretraining.CropPool(photographs + leaves, plan.image_size)
+    pool = CropPool(photographs + leaves, plan.image_size)
     yield from _train_networks(out, pool, plan, seed)
     write_card(out, Path("model"), settings)
 
@@ -68,33 +64,30 @@ def _require_no_prompt(settings: Foundation) -> None:
         )
 
 
-def _train_networks(
-    out: Path, pool: pretraining.CropPool, plan: FoundationTraining, seed: int
-) -> Progress:
-    def course(name: str, steps: int, batch: int, lr: float) -> pretraining.Course:
+def _train_networks(out: Path, pool: CropPool, plan: FoundationTraining, seed: int) -> Losses:
+    def course(name: str, steps: int, batch: int, lr: float) -> Course:
         torch.manual_seed(seeding.derive(seed, "foundation", name))  # fresh weights, this process
         rng = seeding.rng(seed, "foundation", name)
-        return pretraining.Course(pool, rng, steps, batch, lr)
+        return Course(pool, rng, steps, batch, lr)
 
     todo = course("vae", plan.vae_steps, plan.vae_batch, plan.vae_lr)
     vae = pretraining.small_vae()
-    run = pretraining.train_vae(vae, todo)
-    yield from (("autoencoder", *item) for item in run)
+    yield from pretraining.train_vae(vae, todo)
     vae.half().save_pretrained(out / "model" / "vae")
 
     todo = course("unet", plan.unet_steps, plan.unet_batch, plan.unet_lr)
     unet = pretraining.small_unet()
     embedding = torch.randn(pretraining.PROMPT_SHAPE)
-    run = pretraining.train_unet(unet, vae.float(), embedding, todo)
-    yield from (("denoiser", *item) for item in run)
+    yield from pretraining.train_unet(unet, vae.float(), embedding, todo)
     unet.half().save_pretrained(out / "model" / "unet")
     pretraining.sd_scheduler().save_pretrained(out / "model" / "scheduler")
+    for weights in (out / "model").rglob("*.safetensors"):
+        files.share(weights)
     save_file({"prompt": embedding}, out / prompt.EMBEDDING)
 
     todo = course("features", plan.feature_steps, plan.feature_batch, plan.feature_lr)
     convnext = pretraining.small_features()
-    run = pretraining.train_features(convnext, todo)
-    yield from (("features", *item) for item in run)
+    yield from pretraining.train_features(convnext, todo)
     features.save(convnext, out / "features", pretraining.FEATURES)
 
 
@@ -109,7 +102,7 @@ def link(out: Path, folder: Path, settings: Foundation, prompts: Path | None = N
     if not folder.is_dir():
         raise FileNotFoundError(f"foundation.path: {folder} is no folder; {obtain}")
     try:
-        _require_whole(folder)
+        _model_files(folder)
         catalogue.check(settings.backbone, folder)
         prompt.write(folder, settings.prompt, out, prompts)
     except FileNotFoundError as error:
@@ -125,9 +118,7 @@ def download(settings: Foundation) -> Path:
     try:
         return Path(
             snapshot_download(
-                str(settings.path),
-                revision=settings.revision,
-                allow_patterns=[*catalogue.FILES, *_SHARDS],
+                str(settings.path), revision=settings.revision, allow_patterns=_WANTED
             )
         )
     except Exception as error:  # of many kinds: no network, no such id or revision, no access
@@ -160,26 +151,23 @@ def write_card(out: Path, model: Path, settings: Foundation) -> None:
     files.write_json(out / "foundation.json", card)
 
 
-def _require_whole(folder: Path) -> None:
-    """Refuses a model folder that lacks a configuration or the weights of a network."""
-    for name in _CONFIGS:
-        if not (folder / name).is_file():
+def _model_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Configurations (latent scale, schedule) and weights; a FileNotFoundError names a missing."""
+    configs = [folder / name for name in _CONFIGS]
+    for path in configs:
+        if not path.is_file():
             raise FileNotFoundError(
-                f"{folder / name} is missing; a model folder holds configurations and safetensors "
-                "weights"
+                f"{path} is missing; a model folder holds configurations and safetensors weights"
             )
-    for network in _NETWORKS:
-        weight_files.find(folder / network, "diffusion_pytorch_model")
+    networks = folder / "vae", folder / "unet"
+    return configs, [p for n in networks for p in weight_files.find(n, "diffusion_pytorch_model")]
 
 
 def _sha256(out: Path, model: Path, origin: int) -> str:
-    """One hash over configurations (latent scale, schedule), prompt and weights, in this order."""
-    _require_whole(model)
-    names = [*(model / name for name in _CONFIGS), out / prompt.EMBEDDING]
-    for network in _NETWORKS:
-        names += weight_files.find(model / network, "diffusion_pytorch_model")
+    """One hash over configurations, prompt and weights, in this order."""
+    configs, weights = _model_files(model)
     digest = hashlib.sha256()
-    for path in names:
+    for path in [*configs, out / prompt.EMBEDDING, *weights]:
         digest.update(bytes.fromhex(sha256(path)))
     if origin:  # the same t is then another step: no run may be restored with the other origin
         digest.update(f"timestep_origin {origin}".encode())

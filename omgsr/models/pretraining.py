@@ -3,11 +3,12 @@
 Three networks of the real classes, trained one after the other from random weights:
 an AutoencoderKL (4x reduction), a UNet2DConditionModel that predicts eps under SD2.1's schedule
 (Eq. 2), and a timm ConvNeXt that tells images and their degradations apart.
-Every function trains one of them and yields (step, loss), so that the caller owns progress.
+Every function trains one of them and yields its steps, so that the caller owns progress.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,24 +19,22 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
+from omgsr.core import files
+
+MINI = Path(__file__).parents[1] / "assets" / "mini"
+"""The small model that the package carries; its configurations are those of what is trained."""
+FEATURES: dict[str, Any] = files.read_json(MINI / "features" / "config.json")
+"""The small ConvNeXt of the pretext, in the form that features.load reads; its mean and std bring
+inputs in [0, 1] to [-1, 1], as the pretext saw them."""
 PROMPT_SHAPE = (1, 4, 32)  # (batch, tokens, width) of the one prompt embedding the small UNet knows
 _SCALES = (1.0, 0.7, 0.5, 0.35)
-Losses = Iterator[tuple[int, float]]
-"""(step, loss) of every step."""
+Losses = Iterator[tuple[str, int, float]]
+"""(network, step, loss) of every step."""
 
 
 def small_vae() -> AutoencoderKL:
     """1.6 M weights; (B, 3, H, W) => (B, 8, H/4, W/4)."""
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(32, 64, 96),
-        layers_per_block=1,
-        latent_channels=8,
-        norm_num_groups=8,
-        mid_block_add_attention=False,
-        sample_size=64,
-    )
+    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(MINI / "model" / "vae"))
     # A posterior that starts with a standard deviation of 0.05 instead of 1 learns at once.
     nn.init.constant_(vae.quant_conv.bias[vae.config.latent_channels :], -6.0)
     return vae
@@ -43,28 +42,8 @@ def small_vae() -> AutoencoderKL:
 
 def small_unet() -> UNet2DConditionModel:
     """3.0 M weights; latents (B, 8, h, w), a timestep and a prompt => eps (B, 8, h, w)."""
-    return UNet2DConditionModel(
-        sample_size=16,
-        in_channels=8,
-        out_channels=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(56, 112),
-        layers_per_block=1,
-        cross_attention_dim=PROMPT_SHAPE[-1],
-        attention_head_dim=4,
-        norm_num_groups=8,
-    )
-
-
-FEATURES: dict[str, Any] = {
-    "architecture": "convnext_atto",
-    "arguments": {"depths": [2, 2, 3, 1], "dims": [24, 48, 96, 48], "ls_init_value": 1.0},
-    # Inputs in [0, 1] are brought to [-1, 1], as the pretext saw them.
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-}
-"""The small ConvNeXt of the pretext, in the form that features.load reads."""
+    config = UNet2DConditionModel.load_config(MINI / "model" / "unet")
+    return UNet2DConditionModel.from_config(config)
 
 
 def small_features() -> nn.Module:
@@ -74,15 +53,7 @@ def small_features() -> nn.Module:
 
 def sd_scheduler() -> DDPMScheduler:
     """SD2.1-base's own schedule: scaled-linear betas 0.00085 to 0.012, eps prediction."""
-    return DDPMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        num_train_timesteps=1000,
-        prediction_type="epsilon",
-        clip_sample=False,
-        steps_offset=1,
-    )
+    return DDPMScheduler.from_config(DDPMScheduler.load_config(MINI / "model" / "scheduler"))
 
 
 class CropPool:
@@ -160,7 +131,7 @@ def train_vae(vae: AutoencoderKL, course: Course) -> Losses:
         recon = vae.decode(posterior.sample(noise)).sample
         return F.l1_loss(recon.float(), x) + 1e-4 * posterior.kl().float().mean() / x[0].numel()
 
-    yield from _minimise(vae, loss, course)
+    yield from _minimise("autoencoder", vae, loss, course)
     with torch.inference_mode():
         z = vae.encode(course.pool.batch(course.rng, 64)[0]).latent_dist.mode()
     vae.register_to_config(scaling_factor=round(1 / float(z.std()), 5))
@@ -182,25 +153,13 @@ def train_unet(
         z_t = scheduler.add_noise(z, eps, t)
         return F.mse_loss(unet(z_t, t, prompt.expand(len(z), -1, -1)).sample.float(), eps)
 
-    yield from _minimise(unet, loss, course)
+    yield from _minimise("denoiser", unet, loss, course)
 
 
-class FeaturePretext(nn.Module):
-    """Which image a crop comes from, and how much blur and noise was put on it."""
-
-    def __init__(self, model: Any, images: int) -> None:
-        super().__init__()
-        self.model = model
-        self.head = nn.Linear(model.num_features, images + 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised (B, 3, H, W) => (B, images + 2): logits of the image, then blur and noise."""
-        return self.head(self.model(x))
-
-
-def train_features(model: nn.Module, course: Course) -> Losses:
-    """Trains a timm ConvNeXt to tell images and their blur and noise apart."""
-    pretext = FeaturePretext(model, len(course.pool.pyramids))
+def train_features(model: Any, course: Course) -> Losses:
+    """Trains a timm ConvNeXt to tell which image a crop comes from, and its blur and noise."""
+    head = nn.Linear(model.num_features, len(course.pool.pyramids) + 2)
+    pretext = nn.Sequential(model, head)  # logits of the image, then blur and noise
     noise = course.noise()
 
     def loss(x: Tensor, which: Tensor) -> Tensor:
@@ -211,10 +170,12 @@ def train_features(model: nn.Module, course: Course) -> Losses:
         wanted = torch.cat([blur, grain], dim=1).flatten(1)
         return F.cross_entropy(out[:, :-2], which) + 5 * F.mse_loss(out[:, -2:], wanted)
 
-    yield from _minimise(pretext, loss, course)
+    yield from _minimise("features", pretext, loss, course)
 
 
-def _minimise(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], course: Course) -> Losses:
+def _minimise(
+    name: str, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], course: Course
+) -> Losses:
     """AdamW in bf16 autocast, linear warm-up over 2 % and cosine decay to zero; yields losses."""
     model.train()
     steps, lr = course.steps, course.lr
@@ -229,5 +190,5 @@ def _minimise(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], course
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        yield step, float(value.detach())
+        yield name, step, float(value.detach())
     model.eval()

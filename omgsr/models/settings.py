@@ -1,7 +1,5 @@
 """Settings of the pre-trained models: section `foundation` of a profile."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from omgsr.core.settings import Count, Positive, Whole, section
@@ -25,24 +23,18 @@ class FoundationTraining:
     """Side of the crops, pixels."""
     dead_leaves: Whole
     """Generated images beside the packaged photographs of data.train."""
+    # Optimiser steps of the autoencoder, the denoiser and the feature network.
     vae_steps: Count
-    """Optimiser steps of the autoencoder."""
     unet_steps: Count
-    """Optimiser steps of the denoiser."""
     feature_steps: Count
-    """Optimiser steps of the feature network."""
+    # Crops a step.
     vae_batch: Count
-    """Crops a step, autoencoder."""
     unet_batch: Count
-    """Crops a step, denoiser."""
     feature_batch: Count
-    """Crops a step, feature network."""
+    # Largest learning rate of AdamW.
     vae_lr: Positive
-    """AdamW learning rate, autoencoder."""
     unet_lr: Positive
-    """AdamW learning rate, denoiser."""
     feature_lr: Positive
-    """AdamW learning rate, feature network."""
 
 
 @section
@@ -63,7 +55,6 @@ class Foundation:
     """Number of the schedule's first timestep: 1 as in the paper (alpha_bar_t is the product up to
     beta_t, Sec. 3.1), 0 as in diffusers and the official code."""
     features: Features
-    """The feature network."""
     training: FoundationTraining | None
     """Needed by `source: train`."""
     obtain: str = ""

@@ -4,38 +4,19 @@ A setting is a variant at a timestep; its runs differ in their seed alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from omgsr.evaluation.composite import AVERAGE
+from omgsr.reporting import table_formats
+from omgsr.reporting.compared import Run
+from omgsr.reporting.figures import behind
 from omgsr.reporting.plot_style import BEST, clean, colors, message
 
 FEW = 3
 """Settings up to which they stand side by side instead of along an axis of timesteps."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One run of an ablation."""
-
-    name: str
-    """Its folder below runs/."""
-    variant: str
-    """Name of its losses."""
-    asked: str
-    """`auto` or a number."""
-    t: int
-    """The timestep that it was trained at."""
-    seed: int
-    """Of its training."""
-
-    @property
-    def setting(self) -> str:
-        """Variant and timestep, as a table says them."""
-        return f"{self.variant}, t = {self.t}" + (" (auto)" if self.asked == "auto" else "")
 
 
 def spread(values: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
@@ -44,9 +25,8 @@ def spread(values: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     `values` is long, with columns run, value and any keys, such as benchmark and metric => setting,
     variant, t, the keys, mean, sd, least, largest, seeds. The sd of one seed is empty.
     """
-    about = pd.DataFrame(
-        [{"run": r.name, "setting": r.setting, "variant": r.variant, "t": r.t} for r in runs]
-    )
+    rows = [(run.name, run.setting, run.variant, run.t) for run in runs]
+    about = pd.DataFrame(rows, columns=["run", "setting", "variant", "t"])
     keys = [name for name in values if name not in ("run", "value")]
     table = about.merge(values.assign(value=values["value"].astype(float)), on="run")
     grouped = table.groupby(["setting", "variant", "t", *keys], sort=False)["value"]
@@ -89,13 +69,12 @@ def verdict(composites: pd.DataFrame, runs: Sequence[Run]) -> list[str]:
 def table(summary: pd.DataFrame) -> str:
     """Markdown: a row a setting, its composite by benchmark and on average, mean ± sd."""
     benchmarks = list(dict.fromkeys(summary["benchmark"]))
-    lines = ["| setting | seeds | " + " | ".join(benchmarks) + " |"]
-    lines.append("|---|---:|" + "---:|" * len(benchmarks))
+    body = []
     for setting, own in summary.groupby("setting", sort=False):
         cells = own.set_index("benchmark").reindex(benchmarks)
-        shown = [_cell(mean, sd) for mean, sd in zip(cells["mean"], cells["sd"], strict=True)]
-        lines.append(f"| {setting} | {int(own['seeds'].max())} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
+        shown = map(_cell, cells["mean"], cells["sd"])
+        body.append((setting, int(own["seeds"].max()), *shown))
+    return "\n".join(table_formats.rows(["setting", "seeds", *benchmarks], 1, body))
 
 
 def figure(
@@ -103,11 +82,11 @@ def figure(
     composites: pd.DataFrame,
     runs: Sequence[Run],
     star: Mapping[str, int],
-    paper: pd.DataFrame | None = None,
+    paper: bool = False,
 ) -> Figure:
     """Average composite over t with t* and its interval, or side by side for few timesteps.
 
-    `star` has t, low and high; `paper` has columns t and composite (Fig. 4) and is drawn behind.
+    `star` has t, low and high; with `paper` its own average (Fig. 4) is drawn behind.
     """
     average = summary[(summary["benchmark"] == AVERAGE) & summary["mean"].notna()]
     if average.empty:
@@ -117,14 +96,11 @@ def figure(
     return _over_timesteps(summary[summary["mean"].notna()], star, paper)
 
 
-def _over_timesteps(
-    summary: pd.DataFrame, star: Mapping[str, int], paper: pd.DataFrame | None
-) -> Figure:
+def _over_timesteps(summary: pd.DataFrame, star: Mapping[str, int], paper: bool) -> Figure:
     made = Figure(figsize=(9, 4.5), dpi=130, layout="constrained")
     axes = made.subplots()
-    if paper is not None:
-        label = "the paper's average (Table 5)"
-        axes.plot(paper["t"], paper["composite"], "--", color="0.65", zorder=0, label=label)
+    if paper:
+        behind(axes, "the paper's average (Table 5)")
     lines = summary.groupby(["variant", "benchmark"], sort=False)
     for (key, own), color in zip(lines, colors(len(lines)), strict=True):
         whole, points = key[1] == AVERAGE, own.sort_values("t")

@@ -3,7 +3,7 @@
 Every function makes its own Figure object: no pyplot, so nothing is shared and nothing stays open.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from omgsr.evaluation.composite import AVERAGE
+from omgsr.reporting import paper_numbers
+from omgsr.reporting.compared import Run
 from omgsr.reporting.plot_style import clean, colors, flag, message
 
 
@@ -44,33 +46,28 @@ def loss_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 
 def composite_curve(
     composites: pd.DataFrame,
-    timesteps: Mapping[str, int],
-    variants: Mapping[str, str],
-    paper: pd.DataFrame | None = None,
+    runs: Sequence[Run],
 ) -> Figure:
     """Composite score over the timestep of injection, 999 to 1: the form of the paper's Figure 4.
 
-    `paper` has columns t and composite, the paper's own average (Table 5), drawn behind: its shape
-    is what to compare, as composites of two sets of runs are not on one scale.
+    The paper's own average (Table 5) is drawn behind: its shape is what to compare, as composites
+    of two sets of runs are not on one scale.
 
     One variant: a thin line for each benchmark and a thick one for the average. Several: the
     average of each. Runs that differ in their seed alone are points about their mean, through which
-    the line goes. `timesteps` and `variants` give those of every run. Runs without a composite are
-    left out; where none has one the figure says so.
+    the line goes. Runs without a composite are left out; where none has one the figure says so.
     """
     table = composites.dropna(subset=["composite"])
     table = table.assign(
-        t=table["run"].map(timesteps),
-        variant=table["run"].map(variants),
+        t=table["run"].map({run.name: run.t for run in runs}),
+        variant=table["run"].map({run.name: run.variant for run in runs}),
         composite=table["composite"].astype(float),
     )
     if table.empty:
         return message("No composite score: it compares runs, so it takes at least two.")
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
-    if paper is not None:
-        label = "paper's average (Table 5)"
-        axes.plot(paper["t"], paper["composite"], "--", color="0.65", zorder=0, label=label)
+    behind(axes, "paper's average (Table 5)")
     axes.set(xlabel="timestep t", ylabel="composite score ↑", ylim=(-0.05, 1.15))
     axes.set_title("Composite score of the runs (Eqs. 20-23)")
     axes.set_xlim(1020, -20)
@@ -78,6 +75,12 @@ def composite_curve(
     figure.legend(loc="outside right center", frameon=False)
     clean(axes)
     return figure
+
+
+def behind(axes: Axes, label: str) -> None:
+    """Draws the paper's own average composite over t (Fig. 4) behind ours."""
+    paper = paper_numbers.figure_4()
+    axes.plot(paper["t"], paper["composite"], "--", color="0.65", zorder=0, label=label)
 
 
 def _composite_lines(axes: Axes, table: pd.DataFrame) -> None:

@@ -61,23 +61,14 @@ class Block:
     """Name => preformatted text that opens on a click."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """All of the page."""
-
-    title: str
-    subtitle: str
-    notes: Sequence[str]
-    blocks: Sequence[Block]
-
-
-def render(report: Report) -> str:
+def render(*, title: str, subtitle: str, notes: Sequence[str], blocks: Sequence[Block]) -> str:
     """The HTML of a report; every text is escaped."""
     environment = Environment(
         loader=PackageLoader("omgsr", "assets/page"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    return environment.get_template("template.html").render(report=report)
+    template = environment.get_template("template.html")
+    return template.render(title=title, subtitle=subtitle, notes=notes, blocks=blocks)
 
 
 def picture(

@@ -3,12 +3,18 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from omgsr.core.settings import read_yaml
 from omgsr.evaluation.composite import AVERAGE
-from omgsr.reporting import figures, page, paper_numbers, timestep_figure
+from omgsr.reporting import figures, page, timestep_figure
+from omgsr.reporting.compared import Run
 from omgsr.reporting.page import Block
 from omgsr.reporting.tables import DASH, Cell, Table, grid, label
 
@@ -16,12 +22,8 @@ from omgsr.reporting.tables import DASH, Cell, Table, grid, label
 def timestep(curve: pd.DataFrame, found: Mapping[str, Any], images: pd.DataFrame) -> Block:
     """The curve of Eq. 5 with t*, its interval and every image's own t."""
     figure = timestep_figure.timestep_curve(curve, found, images)
-    text = (
-        f"t* = {found['t']}, 95 % interval {found['low']} to {found['high']}, from "
-        f"{found['images']} pairs (Eqs. 4 and 5)."
-    )
     plots = [page.svg(figure, f"Mean SNR gap over the timestep, least at {found['t']}")]
-    return Block("timestep", "Mid-timestep", text, plots=plots)
+    return _block("timestep", found, plots=plots)
 
 
 def scores(table: Table, intervals: pd.DataFrame) -> Block:
@@ -43,23 +45,17 @@ def scores(table: Table, intervals: pd.DataFrame) -> Block:
         ]
         for line in table.lines
     ]
-    text = (
-        "Means over the images of a benchmark with bootstrap 95 % intervals. The best value "
-        "of a line is bold, the second best underlined. A click on a column's head sorts."
-    )
     table_of_all = page.Table(["benchmark", "metric", *table.runs], rows, names=2)
-    return Block("scores", "Scores", text, tables=[table_of_all])
+    return _block("scores", tables=[table_of_all])
 
 
 def paper(found: Sequence[Table]) -> Block:
     """Our runs in the form of the paper's tables, beside what the paper prints."""
     shown = []
     for table in found:
-        laid = grid(table)
-        rows = [row for block in laid.blocks for row in block]
-        shown.append(page.Table(laid.head, rows, 2, table.title, table.notes))
-    none = "None of the paper's tables is about these runs and benchmarks."
-    return Block("paper", "The paper's tables", "" if shown else none, tables=shown)
+        head, blocks = grid(table)
+        shown.append(page.Table(head, list(chain(*blocks)), 2, table.title, table.notes))
+    return _block("paper", said="text" if shown else "none", tables=shown)
 
 
 def differences(frame: pd.DataFrame, reference: str) -> Block:
@@ -71,25 +67,18 @@ def differences(frame: pd.DataFrame, reference: str) -> Block:
         + [_number(count, ".0f") for count in (one.won, one.lost)]
         for one in frame.itertuples(index=False)
     ]
-    text = (
-        "Mean difference over the same images with its 95 % interval, and the number of "
-        "images on which each of the two is better. An interval without zero is a difference "
-        "that this benchmark can tell. A metric of whole sets has neither interval nor wins."
-    )
     tables = [page.Table(head, rows, names=3)]
-    return Block("differences", f"Against {reference}", text, tables=tables)
+    return _block("differences", {"reference": reference}, tables=tables)
 
 
-def composites(
-    frame: pd.DataFrame, timesteps: Mapping[str, int], variants: Mapping[str, str]
-) -> Block:
+def composites(frame: pd.DataFrame, runs: Sequence[Run]) -> Block:
     """Composite scores of the runs in the form of the paper's Figure 4 and Table 5."""
     if frame["composite"].isna().all():
-        text = "A composite score compares OMGSR runs, so it takes at least two of them."
-        return Block("composite", "Composite score", text)
+        return _block("composite", said="none")
     names = list(dict.fromkeys(frame["benchmark"]))
     wide = frame.pivot(index="run", columns="benchmark", values="composite").astype(float)
     best = wide[AVERAGE].max()
+    timesteps = {run.name: run.t for run in runs}
     rows = [
         [Cell(run), Cell(str(timesteps[run]), value=timesteps[run])]
         + [
@@ -98,27 +87,22 @@ def composites(
         ]
         for run in dict.fromkeys(frame["run"])
     ]
-    figure = figures.composite_curve(frame, timesteps, variants, paper_numbers.figure_4())
-    text = (
-        "Every metric is scaled to 0..1 over the runs of a benchmark, 1 the best, and "
-        "averaged (Eqs. 20 to 23). The values depend on which runs are compared."
-    )
+    figure = figures.composite_curve(frame, runs)
     plots = [page.svg(figure, "Composite score over the timestep of injection")]
     tables = [page.Table(["run", "t", *names], rows)]
-    return Block("composite", "Composite score", text, plots, tables)
+    return _block("composite", plots=plots, tables=tables)
 
 
 def pictures(found: Sequence[page.Picture]) -> Block:
     """Before and after."""
-    text = "Move the slider; the menus choose what stands left and right of it, and the zoom."
-    return Block("pictures", "Before and after", text, pictures=found)
+    return _block("pictures", pictures=found)
 
 
 def losses(histories: Mapping[str, pd.DataFrame]) -> Block:
     """Losses, validation scores and gradient norms of the trainings."""
     figure = figures.loss_curves(histories)
     plots = [page.svg(figure, "Losses, validation scores and gradient norms over the steps")]
-    return Block("training", "Training", plots=plots)
+    return _block("training", plots=plots)
 
 
 def evidence(contract: Sequence[Mapping[str, Any]], **told: Any) -> Block:
@@ -128,8 +112,22 @@ def evidence(contract: Sequence[Mapping[str, Any]], **told: Any) -> Block:
         for name, value in told.items()
     }
     texts = {"evaluation contract": json.dumps(contract, indent=2, ensure_ascii=False), **texts}
-    tables = [_contract(one) for one in contract]
-    return Block("how", "How these numbers were made", tables=tables, texts=texts)
+    return _block("how", tables=[_contract(one) for one in contract], texts=texts)
+
+
+def _block(
+    name: str, values: Mapping[str, Any] | None = None, said: str = "text", **parts: Any
+) -> Block:
+    """A section with its title and text of assets/page/sections.yaml, `values` filled in."""
+    own = _texts()[name]
+    title, text = (own[key].format(**values or {}) for key in ("title", said))
+    return Block(name, title, text, **parts)
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    path = Path(str(files("omgsr")), "assets", "page", "sections.yaml")
+    return read_yaml(path, path.name)
 
 
 def _contract(told: Mapping[str, Any]) -> page.Table:

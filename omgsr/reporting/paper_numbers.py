@@ -5,25 +5,17 @@ value, note. A note tells a known misprint. "RealLR250" and "RealLQ200" of the p
 and RealLR200. Methods of Table 3 were run by the paper's authors: compare within one table only.
 """
 
+import json
 from importlib.resources import files
 
 import pandas as pd
 
-IMAGES = {"realsr": 100, "drealsr": 93, "reallq250": 250, "reallr200": 200}
+_ASSETS = files("omgsr") / "assets" / "paper"
+_KNOWN = json.loads((_ASSETS / "names.json").read_text(encoding="utf-8"))
+IMAGES: dict[str, int] = _KNOWN["images"]
 """The paper's benchmarks by the names that ours must have to stand beside them => their images."""
 BENCHMARKS = tuple(IMAGES)
-METHODS = {
-    "realesrgan": "RealESRGAN",
-    "stablesr-200": "StableSR-s200",
-    "seesr-50": "SeeSR-s50",
-    "diffbir-50": "DiffBIR-s50",
-    "resshift-15": "ResShift-s15",
-    "sinsr-1": "SinSR-s1",
-    "osediff-1": "OSEDiff-s1",
-    "invsr-1": "InvSR-s1",
-    "pisasr-1": "PiSA-SR-s1",
-    "omgsr-s": "OMGSR-S-s1",
-}
+METHODS: dict[str, str] = _KNOWN["methods"]
 """Methods of Table 3 as the paper names them; -s is the number of diffusion steps."""
 NAMES = "The paper also prints RealLR250 for RealLQ250 and RealLQ200 for RealLR200."
 ABSENT = {5: "Table 5, reallr200, t = 1: the value of clipiqa is missing in our text of the paper."}
@@ -44,7 +36,7 @@ def table(number: int) -> pd.DataFrame:
     """
     if number not in range(1, 6):
         raise ValueError(f"the paper has scores in Tables 1 to 5, got {number}")
-    with (files("omgsr") / "assets" / "paper" / "scores.csv").open(encoding="utf-8") as text:
+    with (_ASSETS / "scores.csv").open(encoding="utf-8") as text:
         frame = pd.read_csv(text, keep_default_na=False)
     return frame[frame["table"] == number].drop(columns="table").reset_index(drop=True)
 

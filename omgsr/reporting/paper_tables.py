@@ -14,6 +14,8 @@ from omgsr.evaluation import metrics
 from omgsr.evaluation.composite import AVERAGE, composite
 from omgsr.evaluation.metrics import Traits
 from omgsr.reporting import paper_numbers
+from omgsr.reporting.compared import Compared, Run
+from omgsr.reporting.paper_numbers import IMAGES
 from omgsr.reporting.tables import COMPOSITE, Known, Line, Table, block, means
 
 QUOTED = " (paper)"
@@ -24,15 +26,6 @@ APART = (
     "(paper): printed in the paper, quoted and not measured here. The best and the second best are "
     "marked among ours and among the paper's, never across."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A run of the sweep, as the forms choose by it."""
-
-    name: str
-    variant: str
-    t: int
 
 
 @dataclass(frozen=True)
@@ -68,78 +61,57 @@ FORMS = (
 )
 
 
-def tables(
-    scores: pd.DataFrame,
-    runs: Sequence[Run],
-    methods: Sequence[str],
-    benchmarks: Mapping[str, bool],
-    sizes: Mapping[str, int],
-    ours: Sequence[Traits],
-    compared: Sequence[str],
-) -> dict[int, Table]:
+def tables(scores: pd.DataFrame, told: Compared) -> dict[int, Table]:
     """Number => table, of those that our runs can stand in.
 
-    `compared` are the metrics of the composite score. `benchmarks` tells which are paired, `sizes`
-    how many images they have: Table 3 holds those of the paper's names and sizes.
+    Table 3 holds the benchmarks that have the paper's names and sizes.
     """
     found = {}
-    same = [name for name in benchmarks if paper_numbers.IMAGES.get(name) == sizes[name]]
+    same = {n: p for n, p in told.benchmarks.items() if IMAGES.get(n) == told.sizes[n]}
     if same:
-        names = [*methods, *(run.name for run in runs)]
-        found[3] = _methods(scores, names, {n: benchmarks[n] for n in same}, _traits(ours, 3))
+        found[3] = _methods(scores, told, same)
     for form in FORMS:
-        own = form.chosen(runs)
+        own = form.chosen(told.runs)
         if own:
-            found[form.number] = _ablation(form, scores, own, benchmarks, ours, compared)
+            found[form.number] = _ablation(form, scores, own, told)
     return dict(sorted(found.items()))
 
 
-def _methods(
-    scores: pd.DataFrame, ours: Sequence[str], benchmarks: Mapping[str, bool], traits: list[Traits]
-) -> Table:
+def _methods(scores: pd.DataFrame, told: Compared, benchmarks: Mapping[str, bool]) -> Table:
     """Table 3: our runs and the paper's methods side by side."""
     known = {**means(scores), **means(paper_numbers.table(3).assign(image=""))}
     there = {run for run, name, _ in known if name in benchmarks}
-    ours = [run for run in ours if run in there]
+    ours = [run for run in told.names if run in there]
     theirs = paper_numbers.METHODS
     runs = [*ours, *theirs]
     lines = [
         replace(line, quoted=len(theirs))
         for name, paired in benchmarks.items()
-        for line in block(known, name, runs, traits, paired)
+        for line in block(known, name, runs, _traits(told, 3), paired)
     ]
     return Table(
         runs=(*ours, *(name + QUOTED for name in theirs.values())),
         lines=tuple(lines),
         title="Table 3 of the paper: methods.",
         down="metrics" if len(runs) <= COLUMNS else "runs",
-        notes=(APART, *paper_numbers.notes(3, tuple(benchmarks))),
+        notes=(*told.caveats, APART, *paper_numbers.notes(3, tuple(benchmarks))),
     )
 
 
-def _ablation(
-    form: Form,
-    scores: pd.DataFrame,
-    runs: Sequence[Run],
-    benchmarks: Mapping[str, bool],
-    ours: Sequence[Traits],
-    compared: Sequence[str],
-) -> Table:
+def _ablation(form: Form, scores: pd.DataFrame, runs: Sequence[Run], told: Compared) -> Table:
     """Our runs in blocks of our benchmarks, the paper's in blocks of its own."""
-    traits, columns = _traits(ours, form.number), _columns(form, runs)
+    traits, columns = _traits(told, form.number), _columns(form, runs)
     measured = scores[scores["run"].isin(list(columns))]
     measured = measured.assign(run=measured["run"].map(columns))
     # In Table 5 also the composite scores over the runs that it holds.
-    lower = {one.name: one.lower_better for one in ours if one.name in compared}
-    five = form.number == 5
-    own = composite(measured[measured["metric"].isin(list(lower))], lower) if five else None
-    known = means(measured, own)
+    combined = measured[measured["metric"].isin(told.combined)]
+    known = means(measured, composite(combined, told.lower) if form.number == 5 else None)
     printed = _printed(form)
     names = _order(form, list(columns.values()), printed)
     lines: list[Line] = []
-    for name in dict.fromkeys([*benchmarks, *paper_numbers.BENCHMARKS, AVERAGE]):
-        if name in benchmarks:
-            lines += block(known, name, names, ours, benchmarks[name])
+    for name in dict.fromkeys([*told.benchmarks, *paper_numbers.BENCHMARKS, AVERAGE]):
+        if name in told.benchmarks:
+            lines += block(known, name, names, told.traits, told.benchmarks[name])
         elif name == AVERAGE:
             lines += block(known, name, names, (), paired=False)
         if name in (*paper_numbers.BENCHMARKS, AVERAGE):
@@ -150,7 +122,7 @@ def _ablation(
         runs=tuple(names),
         lines=tuple(lines),
         title=f"Table {form.number} of the paper: {form.title} (ours: {variants}).",
-        notes=(APART, *paper_numbers.notes(form.number)),
+        notes=(*told.caveats, APART, *paper_numbers.notes(form.number)),
         down=form.down,
     )
 
@@ -181,8 +153,8 @@ def _printed(form: Form) -> Known:
     return means(frame.assign(image=""))
 
 
-def _traits(ours: Sequence[Traits], number: int) -> list[Traits]:
+def _traits(told: Compared, number: int) -> list[Traits]:
     """Our metrics, and those of the paper's table that we do not have."""
-    known = {COMPOSITE.name, *(one.name for one in ours)}
     printed = paper_numbers.table(number)["metric"].unique()
-    return [*ours, *(metrics.traits(name) for name in printed if name not in known)]
+    more = [name for name in printed if name not in told.lower and name != COMPOSITE.name]
+    return [*told.traits, *map(metrics.traits, more)]

@@ -64,12 +64,8 @@ def markdown(found: pd.DataFrame) -> str:
     """The table in Markdown."""
     lines = ["| what | value | images | t* | 95 % interval | shift |"]
     lines.append("|---|---|---:|---:|---|---:|")
-    for row in found.itertuples(index=False):
-        interval = f"{row.low} to {row.high}"
-        lines.append(
-            f"| {row.what} | {row.value} | {row.images} | {row.t} | {interval} | {row.shift:+d} |"
-        )
-    return "\n".join(lines)
+    form = "| {what} | {value} | {images} | {t} | {low} to {high} | {shift:+d} |"
+    return "\n".join([*lines, *(form.format(**row) for row in found.to_dict("records"))])
 
 
 def figure(found: pd.DataFrame) -> Figure:

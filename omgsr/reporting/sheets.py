@@ -3,17 +3,23 @@
 Pixels are shown as they are: the detail is enlarged by a whole number without smoothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib import get_data_path
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from omgsr.core import images
+from omgsr.data import manifest
+
 Pixels = NDArray[np.uint8]
 
+SHOWN = 4
+"""Pictures of a benchmark at most."""
 GAP = 10
 """Space between tiles, pixels."""
 DETAIL = 96
@@ -30,6 +36,28 @@ class Picture:
     """Column name => image: LQ, each method, HQ where there is one."""
     captions: Mapping[str, str]
     """Column name => a line below it, such as its scores."""
+
+
+def pictures(
+    benchmark: str, runs: Sequence[str], scores: pd.DataFrame, scale: int
+) -> Iterator[Picture]:
+    """SHOWN images, spread over a benchmark: LQ, bicubic, every run with its scores, and HQ."""
+    for row in manifest.spread(manifest.read(f"data/pairs/{benchmark}.csv"), SHOWN):
+        lq = manifest.load_lq(row)
+        found = {"LQ (nearest)": nearest(lq, scale), "bicubic": images.upscale(lq, scale)}
+        for run in runs:
+            found[run] = images.read_rgb(Path("runs", run, "sr", benchmark, f"{row.name}.png"))
+        found |= {"HQ": manifest.load_hq(row)} if row.hq else {}
+        told = {run: caption(scores, benchmark, run, row.name) for run in runs}
+        yield Picture(name=row.name, versions=found, captions=told)
+
+
+def caption(scores: pd.DataFrame, benchmark: str, run: str, image: str) -> str:
+    """The first three scores of one picture."""
+    keys = {"benchmark": benchmark, "run": run, "image": image}
+    own = scores[(scores[list(keys)] == list(keys.values())).all(axis=1)]
+    first = own[["metric", "value"]].head(3).itertuples(index=False)
+    return "  ".join(f"{metric} {value:.4g}" for metric, value in first)
 
 
 def nearest(image: Pixels, scale: int) -> Pixels:

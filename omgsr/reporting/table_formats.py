@@ -4,21 +4,22 @@ tabulate is not asked: it widens heads by two and counts widths by what else is 
 """
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import pandas as pd
 
-from omgsr.reporting.tables import DASH, Grid, Rows, Table, grid
+from omgsr.reporting.tables import DASH, Rows, Table, grid
 
 LATEX_ROWS = 45
 """Rows of one LaTeX table at most: a page holds no more. Longer ones are continued."""
 
 
-def markdown(table: Table, best: str = "**{}**", second: str = "<ins>{}</ins>") -> str:
+def markdown(table: Table, second: str = "<ins>{}</ins>") -> str:
     """A GitHub table, aligned so that it also reads as plain text; title above, notes below it."""
-    laid, marks = grid(table), {"best": best, "second": second, "": "{}"}
-    rows = [list(map(_pipe, laid.head))]
-    for block in laid.blocks:
+    (head, blocks), marks = grid(table), {"best": "**{}**", "second": second, "": "{}"}
+    rows = [list(map(_pipe, head))]
+    for block in blocks:
         rows += _texts(block, marks, _pipe)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
@@ -41,12 +42,11 @@ def plain_csv(table: Table) -> str:
             for one in table.lines
         ]
     else:
-        laid = grid(table)
-        head = ["benchmark", "run", *(name.split()[0] for name in laid.head[2:])]
+        labels, blocks = grid(table)
+        head = ["benchmark", "run", *(name.split()[0] for name in labels[2:])]
         rows = [
             [row[0].text, row[1].text, *(_number(cell.value) for cell in row[2:])]
-            for block in laid.blocks
-            for row in block
+            for row in chain(*blocks)
         ]
     return pd.DataFrame(rows, columns=head).to_csv(index=False)
 
@@ -57,12 +57,23 @@ def latex(table: Table) -> str:
     One that a page does not hold is continued in another, from a benchmark on. What LaTeX cannot
     set in its plain font loses its accents, or is a question mark.
     """
-    laid, parts = grid(table), []
-    for index, blocks in enumerate(_pages(laid)):
+    (head, whole), parts = grid(table), []
+    for index, blocks in enumerate(_pages(whole)):
         title = [f"{table.title} (continued)" if index else table.title] if table.title else []
         caption = " ".join(map(_escape, [*title, *(() if index else table.notes)]))
-        parts.append(_float(laid.head, blocks, caption))
+        parts.append(_float(head, blocks, caption))
     return "\n".join(parts)
+
+
+FORMATS = {"md": markdown, "csv": plain_csv, "tex": latex}
+"""Endings of the files of a table."""
+
+
+def rows(head: Sequence[str], names: int, body: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a plain Markdown table, of whose columns the first `names` hold no numbers."""
+    rule = "|---" * names + "|---:" * (len(head) - names) + "|"
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (head, *body)]
+    return [lines[0], rule, *lines[1:]]
 
 
 def _float(head: Sequence[str], blocks: Sequence[Rows], caption: str) -> str:
@@ -91,10 +102,10 @@ def _head(text: str) -> str:
     return rf"\shortstack[r]{{{above}\\({below}}}" if space else above
 
 
-def _pages(laid: Grid) -> Iterator[list[Rows]]:
+def _pages(blocks: Sequence[Rows]) -> Iterator[list[Rows]]:
     """Blocks in groups of LATEX_ROWS rows at most; a longer block is a group of its own."""
     page: list[Rows] = []
-    for block in laid.blocks:
+    for block in blocks:
         if page and sum(map(len, page)) + len(block) > LATEX_ROWS:
             yield page
             page = []

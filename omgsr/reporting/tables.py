@@ -13,16 +13,13 @@ import pandas as pd
 
 from omgsr.evaluation.composite import AVERAGE
 from omgsr.evaluation.metrics import Traits
+from omgsr.reporting.compared import Compared
 
 DASH = "–"
 COMPOSITE = Traits(name="composite", lower_better=False, full_reference=False)
 """The composite score as a line of the table."""
 DIGITS = {"psnr": 2, "fid": 2}
 """Decimals of a metric; all others have four, as in the paper."""
-PIPELINE_ONLY = (
-    "Model mini: these numbers show that the pipeline works, with a small model that was trained "
-    "for minutes. They say nothing about the paper's results."
-)
 Known = Mapping[tuple[str, str, str], float | None]
 """(run, benchmark, metric) => value."""
 
@@ -99,40 +96,22 @@ class Table:
 Rows = Sequence[Sequence[Cell]]
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table laid out; its first two columns are names."""
-
-    head: tuple[str, ...]
-    blocks: Sequence[Rows]
-    """The rows of each benchmark."""
-
-
-def caveats(backbone: str) -> list[str]:
-    """What stands below every table of a backbone's numbers: PIPELINE_ONLY for the small model."""
-    return [PIPELINE_ONLY] if backbone == "mini" else []
-
-
 def score_table(
     scores: pd.DataFrame,
     composites: pd.DataFrame,
-    runs: Sequence[str],
-    benchmarks: Mapping[str, bool],
-    metrics: Sequence[Traits],
+    told: Compared,
     notes: Sequence[str] = (),
 ) -> Table:
     """The table of all runs from the long frames of scores and composites.
 
-    `benchmarks` tells of each whether it is paired: metrics that need HQ images have a line there
-    only. Composite lines are left out where no run has one.
+    Metrics that need HQ images have a line on paired benchmarks only. Composite lines are left out
+    where no run has one.
     """
-    known = means(scores, composites)
-    lines = [
-        one
-        for benchmark, paired in (*benchmarks.items(), (AVERAGE, False))
-        for one in block(known, benchmark, runs, () if benchmark == AVERAGE else metrics, paired)
-    ]
-    return Table(runs=tuple(runs), lines=tuple(lines), notes=tuple(notes))
+    known, lines = means(scores, composites), list[Line]()
+    for benchmark, paired in told.benchmarks.items():
+        lines += block(known, benchmark, told.names, told.traits, paired)
+    lines += block(known, AVERAGE, told.names, (), paired=False)
+    return Table(runs=told.names, lines=tuple(lines), notes=tuple(notes))
 
 
 def means(scores: pd.DataFrame, composites: pd.DataFrame | None = None) -> Known:
@@ -169,18 +148,20 @@ def label(traits: Traits) -> str:
     return f"{traits.name} {traits.arrow}"
 
 
-def grid(table: Table) -> Grid:
-    """The table laid out; rows of runs that have no value on a benchmark are left out."""
+def grid(table: Table) -> tuple[tuple[str, ...], list[Rows]]:
+    """Head and rows of each benchmark; the first two columns are names.
+
+    Rows of runs that have no value on a benchmark are left out.
+    """
     blocks = [list(own) for _, own in groupby(table.lines, key=lambda line: line.benchmark)]
     if table.down == "metrics":
-        rows = [
+        return ("Benchmark", "Metric", *table.runs), [
             [(Cell(one.benchmark), Cell(label(one.traits)), *one.cells) for one in lines]
             for lines in blocks
         ]
-        return Grid(("Benchmark", "Metric", *table.runs), rows)
     columns = list(dict.fromkeys(label(line.traits) for line in table.lines))
     found = [_runs_down(table.runs, lines, columns) for lines in blocks]
-    return Grid(("Benchmark", "Run", *columns), [rows for rows in found if rows])
+    return ("Benchmark", "Run", *columns), [rows for rows in found if rows]
 
 
 def _runs_down(runs: Sequence[str], lines: Sequence[Line], columns: Sequence[str]) -> Rows:

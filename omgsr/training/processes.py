@@ -1,75 +1,67 @@
 """The processes that train one model together; alone there is one, and nothing is sent."""
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
     """Ranks of one training, each with its own share of every optimiser step's pairs.
 
-    Gradients are averaged here, after the last backward pass of a step, and not inside a wrapper's
-    forward: whatever way a gradient took, through the encoder alone or the whole generator, it is
-    averaged, and no collective runs inside accumulation.
+    Gradients are added up after the last backward pass of a step, not inside a wrapper's forward:
+    whatever way one took, through the encoder alone or the whole generator, it is counted, and no
+    collective runs inside accumulation.
     """
 
+    rank: int = 0
+    """Number of this process, from 0."""
+    count: int = 1
+    """How many there are."""
+    device: torch.device = CPU
+    """Where this process computes."""
     accelerator: Accelerator | None = None
     """None trains alone."""
 
     @classmethod
     def start(cls) -> Self:
         """Those that torchrun or `accelerate launch` has started, or this one alone."""
-        made = cls(accelerator=Accelerator(cpu=not torch.cuda.is_available()))
+        found = Accelerator(cpu=not torch.cuda.is_available())
+        rank, count = found.process_index, found.num_processes
         wanted = int(os.environ.get("WORLD_SIZE", "1"))
-        if made.count != wanted:
+        if count != wanted:
             raise RuntimeError(
-                f"{wanted} processes were started, but accelerate found {made.count}: they would "
+                f"{wanted} processes were started, but accelerate found {count}: they would "
                 "train the same model side by side; see `accelerate env`"
             )
-        return made
-
-    @property
-    def rank(self) -> int:
-        """Number of this process, from 0."""
-        return self.accelerator.process_index if self.accelerator else 0
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return self.accelerator.num_processes if self.accelerator else 1
+        return cls(rank=rank, count=count, device=found.device, accelerator=found)
 
     @property
     def main(self) -> bool:
         """Whether this process writes files."""
         return self.rank == 0
 
-    @property
-    def device(self) -> torch.device:
-        """Where this process computes."""
-        return self.accelerator.device if self.accelerator else torch.device("cpu")
+    def in_order(self, rows: Tensor) -> Tensor:
+        """What each pass of this process gave (passes, n) => all passes of the step (all, n).
 
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean over the processes, the same in all of them."""
+        They are in the step's own order, so that a sum over them does not depend on `count`.
+        """
+        if self.accelerator is None or self.count == 1:
+            return rows
+        together: Tensor = self.accelerator.gather(rows)  # one process after the other
+        return together.unflatten(0, (self.count, -1)).transpose(0, 1).flatten(0, 1)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the processes, the same in all of them."""
         if self.accelerator is None or self.count == 1:
             return values
-        return self.accelerator.reduce(values, reduction="mean")
-
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replaces every gradient by its mean over the processes, in one message."""
-        if self.count == 1:
-            return
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if gradients:
-            flat = self.mean(torch.cat([g.flatten() for g in gradients]))
-            parts = flat.split([g.numel() for g in gradients])
-            for gradient, mean in zip(gradients, parts, strict=True):
-                gradient.copy_(mean.view_as(gradient))
+        return self.accelerator.reduce(values, reduction="sum")
 
     def close(self) -> None:
         """Ends the connections between the processes."""

@@ -1,7 +1,7 @@
 """A training run on disk: what it depends on, where it continues, what it leaves behind."""
 
-import hashlib
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,15 +11,20 @@ import pandas as pd
 import torch
 
 from omgsr.core import files
-from omgsr.core.fingerprint import code
+from omgsr.core.fingerprint import sha256, work_name
 from omgsr.data.manifest import Row
 from omgsr.evaluation import metrics
 from omgsr.method.generator import Generator
-from omgsr.training import checkpoint
+from omgsr.training.settings import Settings
 from omgsr.training.trainer import NonFiniteLoss, Trainer
 
 Terms = dict[str, float]
 Validate = Callable[[Generator], Mapping[str, float]]
+CHECKPOINT = "checkpoint.pt"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read."""
 
 
 def fingerprint(values: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -28,42 +33,63 @@ def fingerprint(values: Mapping[str, Any], rows: Sequence[Row]) -> str:
     LQ images count by content, HQ images by path and size, since hashing a large data set at
     every start would take hours.
     """
-    digest = hashlib.sha256(repr(sorted(values.items())).encode())
-    digest.update(torch.__version__.encode())
-    for path in code("core", "data", "evaluation", "models", "method", "training"):
-        digest.update(path.read_bytes())
-    for row in rows:
-        digest.update(f"{row}{os.path.getsize(row.hq)}".encode())
-        digest.update(Path(row.lq).read_bytes())
-    return digest.hexdigest()[:16]
+    inputs = [repr(sorted(values.items()))]
+    inputs += [f"{row}{os.path.getsize(row.hq)}{sha256(row.lq)}" for row in rows]
+    rooms = ("core", "data", "evaluation", "models", "method", "training")
+    return work_name(rooms, ("torch",), inputs)
+
+
+def save(work: Path, state: dict[str, Any]) -> None:
+    """Writes a checkpoint whole or not at all; the one before it is replaced."""
+    with files.atomic(work / CHECKPOINT) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's own, of a position, where a disk is full
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+
+
+def load(work: Path) -> dict[str, Any] | None:
+    """The last checkpoint, or None; tensors and plain values only, never code."""
+    path = work / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        _check(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path} cannot be read ({reason}); remove it to train from the start"
+        ) from error
+
+
+def _check(path: Path) -> None:
+    """Refuses a file that is not as it was written: torch does not look at its checksums."""
+    with zipfile.ZipFile(path) as file:
+        broken = file.testzip()
+    if broken is not None:
+        raise ValueError(f"it has changed since it was written, in {broken}")
 
 
 @dataclass(kw_only=True)
 class Session:
     """A trainer with its history and its best adapters, which survive a kill together.
 
-    Of several processes each has a session; the main one alone validates and writes.
+    Of several processes each has a session; the main one alone validates and writes. When it does,
+    and which adapters the run gives, is in the trainer's settings.
     """
 
     trainer: Trainer
     work: Path
     """Folder of the checkpoint; not an output of DVC, which would delete it."""
-    checkpoint_every: int
-    """Steps between checkpoints."""
-    log_every: int
-    """Steps between rows of the history."""
     validate: Validate | None = None
     """Gives val/<metric>."""
-    validate_every: int = 1
-    """Steps between validations; the last step is one too."""
-    final: str = "last"
-    """Which adapters the run gives: `last`, or those of the best value of this metric."""
     history: list[Terms] = field(default_factory=list)
     best: dict[str, Any] | None = None
     """Step, value and adapters of the best validation so far."""
 
     def __post_init__(self) -> None:
-        state = checkpoint.load(self.work)
+        state = load(self.work)
         if state is not None:
             self.trainer.load_state_dict(state["trainer"])
             self.history, self.best = state["history"], state["best"]
@@ -75,18 +101,20 @@ class Session:
         (a preview, a log line) is done before it, and so is not lost to a kill in between.
         """
         for terms in self._guarded(steps):
-            step, last = self.trainer.step, self.trainer.settings.steps
-            seen = self._validated(terms, step, last)
+            plan, step = self.trainer.settings, self.trainer.step
+            seen = self._validated(terms, plan, step)
             more = len(seen) > len(terms) or any(name.startswith("grad/") for name in terms)
-            if step % self.log_every == 0 or step == last or more:
+            if step % plan.log_every == 0 or step == plan.steps or more:
                 self.history.append(seen)
             yield seen
-            if step % self.checkpoint_every == 0 and step < last and self.trainer.processes.main:
-                checkpoint.save(self.work, self._state())
+            due = step % plan.checkpoint_every == 0 and step < plan.steps
+            if due and self.trainer.processes.main:
+                self._save()
 
-    def _state(self) -> dict[str, Any]:
+    def _save(self) -> None:
+        """Writes the state of this moment."""
         trainer = self.trainer.state_dict()
-        return {"trainer": trainer, "history": self.history, "best": self.best}
+        save(self.work, {"trainer": trainer, "history": self.history, "best": self.best})
 
     def _guarded(self, steps: Iterator[Terms]) -> Iterator[Terms]:
         """Saves the names of a batch whose loss is not finite, in non_finite-<process>.json."""
@@ -98,26 +126,28 @@ class Session:
             files.write_json(path, {**said, "pairs": error.names})
             raise
 
-    def _validated(self, terms: Terms, step: int, last: int) -> Terms:
+    def _validated(self, terms: Terms, plan: Settings, step: int) -> Terms:
         """The terms with those of a validation, where one is due."""
-        if self.validate is None or (step % self.validate_every and step != last):
+        if self.validate is None or plan.validation is None:
+            return terms
+        if step % plan.validation.every and step != plan.steps:
             return terms
         with self.trainer.result() as generator:
             scores = dict(self.validate(generator))
-            if self.final != "last" and self._better(scores[f"val/{self.final}"]):
-                value = scores[f"val/{self.final}"]
+            if plan.final != "last" and self._better(plan.final, scores[f"val/{plan.final}"]):
+                value = scores[f"val/{plan.final}"]
                 self.best = {"step": step, "value": value, "adapters": self.trainer.adapters()}
         return {**terms, **scores}
 
-    def _better(self, value: float) -> bool:
-        sign = -1 if metrics.traits(self.final).lower_better else 1
+    def _better(self, metric: str, value: float) -> bool:
+        sign = -1 if metrics.traits(metric).lower_better else 1
         return self.best is None or sign * value > sign * self.best["value"]
 
     def finish(self) -> dict[str, Any]:
         """Puts the adapters that the run gives in place; `final` and `final_step` of its card."""
-        if self.final != "last" and self.best is not None:
+        if self.best is not None:
             self.trainer.set_adapters(self.best["adapters"])
-            return {"final": self.final, "final_step": self.best["step"]}
+            return {"final": self.trainer.settings.final, "final_step": self.best["step"]}
         with self.trainer.result():
             adapters = self.trainer.adapters()
         self.trainer.set_adapters(adapters)

@@ -1,16 +1,13 @@
-"""Settings of a training: section `train` of a profile, and what the trainer makes of it."""
-
-from __future__ import annotations
+"""Settings of a training: section `train` of a profile, and that of one variant and seed."""
 
 import math
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from omgsr.core.settings import Count, Positive, Weight, Whole, section
 from omgsr.evaluation.settings import Metrics
-from omgsr.method.settings import ObjectiveSettings, Precision
+from omgsr.method.settings import ObjectiveSettings
 
 Optimiser = Literal["adamw", "adamw8bit"]
 
@@ -30,7 +27,7 @@ class Validation:
 
 
 @section
-class Train:
+class Train(ObjectiveSettings):
     """Fine-tuning of the adapters and the discriminator."""
 
     steps: Count
@@ -46,13 +43,10 @@ class Train:
     optimiser: Optimiser
     """AdamW of torch, or with 8-bit moments of bitsandbytes."""
     weight_decay: Weight
-    """AdamW weight decay."""
     ema: Annotated[float, Field(gt=0, le=0.99999)] | None
     """Decay of the averaged adapters, which are then the result; null keeps no average."""
     clip_grad: Positive | None
     """Largest gradient norm; null leaves gradients as they are."""
-    precision: Precision
-    """`bf16`: frozen weights and arithmetic; adapters and heads stay in fp32."""
     gradient_checkpointing: bool
     """Compute activations a second time instead of keeping them: less memory, more time."""
     encoder_rank: Count
@@ -61,16 +55,8 @@ class Train:
     """LoRA rank in the denoiser."""
     latent: Literal["mode", "sample"]
     """What stands for a latent: the mode of the VAE's posterior, or a sample of it."""
-    clamp: bool
-    """Limit the restored image to [-1, 1] before the losses, which ends gradients outside."""
-    real_label: Annotated[float, Field(gt=0, le=1)]
-    """Label of real images, in (0, 1]."""
-    diffaugment: bool
-    """Random colour, translation and cutout of what the discriminator sees."""
     spectral_norm: bool
     """Spectral normalisation of the heads' convolutions."""
-    head_gradient: Literal["own", "leftover"]
-    """`own`: Eq. 15 alone; `leftover`: that of Eq. 12 is left in the heads and added."""
     crop: Count | None
     """HQ side, pixels; null trains on whole pairs."""
     validation: Validation | None
@@ -98,35 +84,13 @@ class Train:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings(ObjectiveSettings):
-    """Losses, optimiser, precision and departures from the paper: what the trainer goes by."""
+@section
+class Settings(Train):
+    """The section for one variant and one seed: what the trainer goes by."""
 
-    steps: int
-    """Optimiser steps."""
-    batch: int
-    """Pairs of one forward pass."""
-    accumulate: int
-    """Forward passes of one optimiser step, over all processes."""
-    lr: float
-    """AdamW learning rate of every part."""
-    lr_schedule: Literal["constant", "cosine"] = "constant"
-    """Whether lr stays, or falls along half a cosine to zero at the last step."""
-    optimiser: Optimiser = "adamw"
-    """AdamW with 32-bit or 8-bit moments."""
-    weight_decay: float
-    """AdamW weight decay."""
-    ema: float | None = None
-    """Decay of the adapters' moving average, or None."""
-    clip_grad: float | None
-    """Largest gradient norm of each part, or None."""
-    gradient_checkpointing: bool = False
-    """Whether activations are computed a second time instead of kept."""
-    spectral_norm: bool = False
-    """Whether the heads' convolutions are spectrally normalised."""
-    gradient_norms_every: int | None = None
-    """Steps between gradient norms of the single terms, or None."""
-    seed: int
+    losses: dict[str, Weight]
+    """Weight of every generator term (Eq. 13); `gan` also weighs Eq. 15."""
+    seed: Whole
     """Root of the noise, the order of the pairs and the fresh weights."""
 
     def lr_at(self, step: int) -> float:

@@ -6,11 +6,12 @@ want it.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from omgsr.core import seeding
@@ -21,12 +22,12 @@ from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
 from omgsr.method.objective import Objective
 from omgsr.models.features import Features
-from omgsr.training import optimisers
+from omgsr.training import memory
 from omgsr.training.processes import Processes
 from omgsr.training.settings import Settings
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(ValueError):
     """A loss became NaN or infinite; nothing was updated by it."""
 
     def __init__(self, step: int, term: str, value: float, names: Sequence[str]) -> None:
@@ -52,7 +53,6 @@ class Trainer:
     settings: Settings
     processes: Processes = field(default_factory=Processes)
     perceptual: Mapping[str, losses.Perceptual] = field(default_factory=dict)
-    """The networks of the losses `lpips` and `ssim`."""
     discriminator: Discriminator = field(init=False)
     step: int = field(init=False, default=0)
     """Optimiser steps done."""
@@ -67,6 +67,8 @@ class Trainer:
             self.discriminator = Discriminator(levels, s.spectral_norm)
         self.discriminator.to(self.device)
         self._adapters = self.generator.adapter_parameters()
+        self._moved: list[nn.Parameter] = []
+        """Those that have gradients, as long as these are elsewhere."""
         self._heads = list(self.discriminator.parameters())
         self._regulariser = self.generator.regulariser_parameters() if s.losses.get("vsd") else []
         if s.losses.get("vsd") and not self._regulariser:
@@ -76,15 +78,17 @@ class Trainer:
         }  # fmt: skip
         self._parts = {name: parameters for name, parameters in parts.items() if parameters}
         self._optimisers = [
-            optimisers.build(s.optimiser, parameters, s.lr, s.weight_decay)
+            memory.optimiser(s.optimiser, parameters, s.lr, s.weight_decay)
             for parameters in self._parts.values()
         ]
-        self._average = optimisers.Average(self._adapters, s.ema) if s.ema else None
+        # Its decay rises as (1 + step) / (10 + step) up to `ema`: fresh weights do not stay in it.
+        self._average = EMAModel(self._adapters, decay=s.ema) if s.ema else None
         self._objective = Objective(
             generator=self.generator,
             features=self.features,
             discriminator=self.discriminator,
             settings=s,
+            weights=s.losses,
             perceptual=self.perceptual,
         )
 
@@ -99,34 +103,65 @@ class Trainer:
         every = self.settings.gradient_norms_every
         measure = every is not None and (self.step + 1) % every == 0
         terms = self._backward(pairs, measure)
-        for parameters in self._parts.values():
-            self.processes.average_gradients(parameters)
         norms = self._clip(pairs)
         for optimiser in self._optimisers:
             optimiser.param_groups[0]["lr"] = self.settings.lr_at(self.step)
             optimiser.step()
         if self._average:
-            self._average.update()
+            self._average.step(self._adapters)
         self.step += 1
         return terms | norms if measure else terms
 
     def _backward(self, pairs: Sequence[Batch], measure: bool) -> dict[str, float]:
-        """Adds all gradients; means of the terms over the passes and the processes."""
-        who, found = self.processes, list[dict[str, Tensor]]()
+        """The mean gradients of all passes, and means of the terms over them."""
+        who, found, passes = self.processes, list[dict[str, Tensor]](), list[Tensor]()
         norms: dict[str, Tensor] = {}
+        share = 1 / (len(pairs) * who.count)
         for number, batch in enumerate(pairs):
             rngs = self._rngs((number * who.count + who.rank) * len(batch.x_hq), len(batch.x_hq))
-            terms, more = self._objective.backward(
-                batch, rngs, 1 / len(pairs), measure and number == 0
-            )
+            terms, more = self._objective.backward(batch, rngs, share, measure and number == 0)
             found.append(terms)
             norms |= more
-        own = {name: torch.stack([one[name] for one in found]).mean() for name in found[0]} | norms
+            if self._one_by_one(len(pairs)):
+                passes.append(self._gradients())
+        self._add_up(passes)
+        own = torch.stack([torch.stack(list(one.values())) for one in found])
+        first = torch.stack(list(norms.values())).unsqueeze(0) if norms else own[:1, :0]
         # Every process learns of a value that is not finite in one of them, so all stop together.
-        means = who.mean(torch.stack(list(own.values()))).tolist()  # one transfer a step
+        means = torch.cat([who.in_order(own).mean(0), who.in_order(first)[0]]).tolist()
         if not all(map(math.isfinite, means)):
             self._blame(found, pairs)
-        return dict(zip(own, means, strict=True))
+        return dict(zip((*found[0], *norms), means, strict=True))
+
+    def _one_by_one(self, passes: int) -> bool:
+        """Whether the gradients of each pass are kept, to be added in one order by everybody.
+
+        On a CPU, where `exact` needs it and adapters are small beside the memory.
+        """
+        return self.device.type == "cpu" and passes * self.processes.count > 1
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for part in self._parts.values() for p in part if p.grad is not None]
+
+    def _gradients(self) -> Tensor:
+        """Those of the last pass as one vector."""
+        flat = torch.cat([p.grad.flatten() for p in self._parameters() if p.grad is not None])
+        self._moved = self._parameters()
+        for parameter in self._moved:
+            parameter.grad = None
+        return flat
+
+    def _add_up(self, passes: Sequence[Tensor]) -> None:
+        """Gives every parameter the sum of its gradients over the passes and the processes."""
+        if passes:
+            total = self.processes.in_order(torch.stack(list(passes))).sum(0)
+        elif self.processes.count > 1:
+            total = self.processes.sum(self._gradients())
+        else:
+            return
+        parts = total.split([p.numel() for p in self._moved])
+        for parameter, part in zip(self._moved, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
 
     def _rngs(self, first: int, count: int) -> list[torch.Generator]:
         """One for each pair, by its place in the step: how pairs are batched changes nothing."""
@@ -158,9 +193,15 @@ class Trainer:
 
         The generator computes in the precision of the training.
         """
-        average = self._average.in_place() if self._average else nullcontext()
-        with average, self._objective.arithmetic():
-            yield self.generator
+        if self._average:
+            self._average.store(self._adapters)
+            self._average.copy_to(self._adapters)
+        try:
+            with self._objective.arithmetic():
+                yield self.generator
+        finally:
+            if self._average:
+                self._average.restore(self._adapters)
 
     def adapters(self) -> list[Tensor]:
         """A copy of the adapters' weights on the CPU."""
@@ -190,6 +231,7 @@ class Trainer:
             optimiser.load_state_dict(value)
         if self._average:
             self._average.load_state_dict(state["average"])
+            self._average.to(self.device)
         self.step = state["step"]
 
 

@@ -1,12 +1,11 @@
 """Scores while training, on images of the training set that are not trained on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from omgsr.data.datasets import Batch, Pairs
+from omgsr.data.datasets import Pairs
 from omgsr.data.manifest import Row
 from omgsr.evaluation.metrics import Metric
 from omgsr.method.generator import Generator
@@ -28,22 +27,13 @@ def hold_out(rows: Sequence[Row], images: int) -> tuple[list[Row], list[Row]]:
     return [r for r in rows if r.hq not in held], [r for r in rows if r.hq in held]
 
 
-@dataclass(frozen=True)
 class Validator:
-    """The fixed pairs of a validation, restored and scored by every metric."""
+    """The pairs held out, decoded once, whole and unflipped; restored and scored."""
 
-    rows: Sequence[Row]
-    """Pairs held out."""
-    scale: int
-    """HQ side over LQ side."""
-    metrics: Sequence[Metric]
-    """Full-reference and no-reference metrics."""
-    pairs: list[Batch] = field(init=False, default_factory=list)
-    """Decoded once, whole and unflipped."""
-
-    def __post_init__(self) -> None:
-        whole = Pairs(list(self.rows), self.scale, None, seed=0, flip=False)
-        self.pairs.extend(whole[0, index] for index in range(len(whole)))
+    def __init__(self, rows: Sequence[Row], scale: int, metrics: Sequence[Metric]) -> None:
+        whole = Pairs(list(rows), scale, None, seed=0, flip=False)
+        self.pairs = [whole[0, index] for index in range(len(whole))]
+        self.metrics = metrics
 
     @torch.inference_mode()
     def __call__(self, generator: Generator) -> dict[str, float]:

@@ -10,22 +10,22 @@ any pipeline here has made before are taken from DVC's run-cache: doing it again
 """
 
 import argparse
-import io
 import json
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from omgsr import config
-from omgsr.core import files
-from omgsr.core.settings import unknown
+from omgsr.core import files, frames
+from omgsr.core.wording import unknown
 from omgsr.evaluation import metrics
 from omgsr.evaluation.composite import AVERAGE, composite
-from omgsr.reporting import ablation, paper_numbers, plot_style, tables
-from stages.experiments.dvc_experiments import ExperimentError, git, side_by_side, together
+from omgsr.reporting import ablation, paper_numbers, plot_style, table_formats
+from omgsr.reporting.compared import Run, caveats
+from stages import call, git
+from stages.experiments import filled
+from stages.experiments.dvc_experiments import side_by_side, together
 
 OUT = Path("reports/ablations")
 
@@ -50,70 +50,45 @@ def publish(name: str, settings: config.Config, revision: str) -> None:
     plan, out = settings.ablations[name], OUT / name
     star = json.loads(git("show", f"{revision}:reports/timestep.json"))
     runs = [
-        ablation.Run(
-            name=run.name, variant=run.variant, asked=run.t, seed=run.seed,
-            t=star["t"] if run.t == "auto" else int(run.t),
+        Run(
+            name=one.name, variant=one.variant, asked=one.t, seed=one.seed,
+            t=star["t"] if one.t == "auto" else int(one.t),
         )
-        for run in plan.runs
+        for one in plan.runs
     ]  # fmt: skip
-    scores = frame(revision, "reports/scores.csv")
-    composites = frame(revision, "reports/composite.csv").rename(columns={"composite": "value"})
+    scores = frames.scores(git("show", f"{revision}:reports/scores.csv").decode())
+    text = git("show", f"{revision}:reports/composite.csv").decode()
+    composites = frames.scores(text, "composite").rename(columns={"composite": "value"})
     means = scores[scores["image"] == ""].drop(columns="image")
     summary = ablation.spread(composites, runs)
-    paper = paper_numbers.figure_4() if plan.table == 5 else None
     files.write_text(out / "scores.csv", scores.to_csv(index=False))
     files.write_text(out / "composite.csv", summary.round(6).to_csv(index=False))
     files.write_text(out / "spread.csv", ablation.spread(means, runs).round(6).to_csv(index=False))
     files.write_bytes(out / "scores.md", git("show", f"{revision}:reports/tables/scores.md"))
-    plot_style.save(ablation.figure(summary, composites, runs, star, paper), out / "figure.png")
-    said = [ablation.table(summary), "", *(f"- {x}" for x in ablation.verdict(composites, runs))]
-    files.write_text(out / "README.md", "\n".join(readme(name, settings, star, said)) + "\n")
-
-
-def readme(name: str, settings: config.Config, star: dict[str, Any], said: list[str]) -> list[str]:
-    """What was compared, by which commit and settings, what came out, and what that says."""
-    plan, commit = settings.ablations[name], git("rev-parse", "--short=12", "HEAD").decode().strip()
+    drawn = ablation.figure(summary, composites, runs, star, paper=plan.table == 5)
+    plot_style.save(drawn, out / "figure.png")
     changed = git("diff", "--name-only", "HEAD", "--", ".", ":!reports", ":!dvc.lock").decode()
-    files_changed = f", with changes to {', '.join(changed.split())}" if changed.strip() else ""
-    seeds = ", ".join(map(str, plan.seeds))
-    lines = [
-        f"# {plan.title}", "",
-        f"`python -m stages.experiments.ablate {name}` at commit {commit}{files_changed}; profile "
-        f"{settings.profile}, {settings.train.steps} steps, seeds {seeds}; t* = {star['t']} "
-        f"(95 % interval {star['low']} to {star['high']}).",
-        f"The runs: `dvc exp apply ablation-{name}` in a clean tree of that commit.", "",
-        "Composite score (Eqs. 20-23) over the runs of this ablation: 1 is best and 0 worst in",
-        "every metric among these runs, so it is not on one scale with another ablation's.", "",
-        *said, "", "![Composite scores](figure.png)", "",
-        "[Every metric](scores.md); `spread.csv` has its mean and spread over seeds, `scores.csv`",
-        "every image.", "", "## What it does not show", "",
-        *([f"- {tables.PIPELINE_ONLY}"] if settings.foundation.backbone == "mini" else []),
-        *(f"- {text}" for text in plan.limits),
-    ]  # fmt: skip
-    return lines + (printed(plan.table) if plan.table else [])
+    text = filled(
+        "ablation.md.jinja", name=name, plan=plan, settings=settings, star=star,
+        commit=git("rev-parse", "--short=12", "HEAD").decode().strip(),
+        changes=f", with changes to {', '.join(changed.split())}" if changed.strip() else "",
+        table=ablation.table(summary), verdict=ablation.verdict(composites, runs),
+        limits=[*caveats(settings.foundation.backbone), *plan.limits],
+        printed=printed(plan.table) if plan.table else "",
+    )  # fmt: skip
+    files.write_text(out / "README.md", text)
 
 
-def printed(number: int) -> list[str]:
-    """The same composite over the paper's printed numbers, to compare orders."""
+def printed(number: int) -> str:
+    """The same composite over the paper's printed numbers, to compare orders, in Markdown."""
     scores = paper_numbers.table(number)
     scores = scores[scores["metric"] != "composite"]
     lower = {name: metrics.traits(name).lower_better for name in scores["metric"].unique()}
     found = composite(scores, lower)
     average = found[found["benchmark"] == AVERAGE].set_index("run")["composite"].astype(float)
     average = average.sort_values(ascending=False)  # a run without every number comes last
-    rows = [f"| {r} | {'–' if pd.isna(v) else f'{v:.3f}'} |" for r, v in average.items()]
-    return ["", f"## The paper's Table {number}", "",
-            "The same composite over its printed numbers (one seed).", "",
-            "| run | average |", "|---|---:|", *rows]  # fmt: skip
-
-
-def frame(revision: str, path: str) -> pd.DataFrame:
-    """A CSV of an experiment; empty texts stay texts, values are numbers."""
-    text = git("show", f"{revision}:{path}").decode()
-    made = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str)
-    for name in {"value", "composite"} & set(made):
-        made[name] = pd.to_numeric(made[name].replace("", None))
-    return made
+    rows = ((name, "–" if pd.isna(v) else f"{v:.3f}") for name, v in average.items())
+    return "\n".join(table_formats.rows(["run", "average"], 1, rows))
 
 
 if __name__ == "__main__":
@@ -123,7 +98,4 @@ if __name__ == "__main__":
     parser.add_argument("names", nargs="*", help="ablations of configs/<profile>.yaml; none is all")
     parser.add_argument("-j", "--jobs", type=int, default=0, help="runs at a time, by the queue")
     given = parser.parse_args()
-    try:
-        main(given.names, given.jobs)
-    except (ValueError, OSError, ExperimentError) as error:
-        sys.exit(f"ablate: {error}")
+    call(main, [given.names, given.jobs])

@@ -1,7 +1,5 @@
 """Experiments of DVC as commands: one of many runs, or many by its queue. For ablate.py."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
@@ -10,6 +8,8 @@ import time
 from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
+
+from stages import git
 
 POLL = 2.0
 """Seconds between two looks at the queue, at first: each look starts DVC, a second of a core."""
@@ -24,10 +24,6 @@ Axes = Sequence[Sequence[Any]]
 """Variants, timesteps and seeds of a sweep."""
 
 
-class ExperimentError(RuntimeError):
-    """A command of DVC or git that failed; its own words came before."""
-
-
 def dvc(*words: str, **environment: str) -> None:
     """Runs a command of DVC on the screen."""
     # The queue's workers look for `dvc` on the PATH.
@@ -35,16 +31,7 @@ def dvc(*words: str, **environment: str) -> None:
     command = [sys.executable, "-m", "dvc", *words]
     done = subprocess.run(command, check=False, env=os.environ | {"PATH": path, **environment})
     if done.returncode:
-        raise ExperimentError(f"`dvc {' '.join(words)}` failed with exit code {done.returncode}")
-
-
-def git(*words: str) -> bytes:
-    """What a command of git prints."""
-    done = subprocess.run(["git", *words], capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        raise ExperimentError(f"`git {' '.join(words)}` failed: {said}")
-    return done.stdout
+        raise ChildProcessError(f"`dvc {' '.join(words)}` failed with exit code {done.returncode}")
 
 
 def options(axes: Axes) -> list[str]:
@@ -123,7 +110,7 @@ def abandoned() -> bool:
 
 
 def wait(name: str, experiments: Iterable[str]) -> None:
-    """Returns when all of them are done; raises ExperimentError where one failed."""
+    """Returns when all of them are done; raises ChildProcessError where one failed."""
     own = set(experiments)
     left, pause = len(own) + 1, POLL
     while True:
@@ -135,14 +122,14 @@ def wait(name: str, experiments: Iterable[str]) -> None:
         if not waiting:
             break
         if workers == 0 and abandoned():
-            raise ExperimentError(
+            raise ChildProcessError(
                 f"DVC's queue has {left} runs left and no worker: they were killed or stopped; the "
                 "same command again goes on. What they said is in .dvc/tmp/exps/celery/*.out"
             )
         time.sleep(pause)
         pause = min(1.5 * pause, SLOWEST)
     if failed := sorted(one for one in own if states.get(one) == "Failed"):
-        raise ExperimentError(f"{', '.join(failed)} failed; see `dvc queue logs {failed[0]}`")
+        raise ChildProcessError(f"{', '.join(failed)} failed; see `dvc queue logs {failed[0]}`")
 
 
 def status() -> tuple[dict[str, str], int]:
@@ -160,4 +147,4 @@ def status() -> tuple[dict[str, str], int]:
             states = {row[1]: row[-1] for row in reversed(rows) if len(row) > 3}
             return states, sum(map(int, counted.groups()))
         time.sleep(POLL)
-    raise ExperimentError(f"`dvc queue status` failed: {done.stderr.strip() or done.stdout}")
+    raise ChildProcessError(f"`dvc queue status` failed: {done.stderr.strip() or done.stdout}")

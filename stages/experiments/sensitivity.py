@@ -9,9 +9,7 @@ the numbers: P and N of every image, and the signal-to-noise ratio of every time
 """
 
 import argparse
-import io
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +18,17 @@ import pandas as pd
 from tqdm import tqdm
 
 from omgsr import config
-from omgsr.core import devices, files, workdir
+from omgsr.core import devices, files, frames, workdir
 from omgsr.data import manifest, pairs
 from omgsr.data.manifest import Row
 from omgsr.method import latent_moments, timestep
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Latent
 from omgsr.reporting import plot_style, sensitivity
-from stages.experiments.dvc_experiments import ExperimentError, git
+from stages import call, git
+from stages.experiments import filled
 
 OUT, FOUNDATION = Path("reports/sensitivity"), Path("foundation")
-Sets = Iterator[tuple[str, str, Latent, list[Row]]]
 
 
 def main(foundations: dict[str, Path], stored: bool) -> None:
@@ -39,13 +37,14 @@ def main(foundations: dict[str, Path], stored: bool) -> None:
     made_by = made_at("HEAD") if not stored else made_at("HEAD", "--", str(OUT / "moments.csv"))
     if not stored:
         collect(settings, foundations)
-    moments = pd.read_csv(io.StringIO(files.read_text(OUT / "moments.csv")), dtype={"value": str})
-    ratios = pd.read_csv(io.StringIO(files.read_text(OUT / "snr.csv")))
+    moments = frames.read(OUT / "moments.csv", text=("value",))
+    ratios = frames.read(OUT / "snr.csv")
     snr = {name: own["snr"].to_numpy(float) for name, own in ratios.groupby("backbone")}
     found = sensitivity.table(moments, snr, settings.timestep.bootstrap, settings.seed)
     files.write_text(OUT / "sensitivity.csv", found.to_csv(index=False))
     text = sensitivity.markdown(found)
-    files.write_text(OUT / "README.md", "\n".join([*about(settings, made_by), text, "", *END]))
+    values = {"settings": settings, "made_by": made_by, "table": text}
+    files.write_text(OUT / "README.md", filled("sensitivity.md.jinja", **values))
     plot_style.save(sensitivity.figure(found), OUT / "sensitivity.png")
     print(text)
 
@@ -54,7 +53,7 @@ def collect(settings: config.Config, foundations: dict[str, Path]) -> None:
     """(P, N) of every setting, and s_t of every backbone."""
     own = settings.foundation.backbone
     folders = {own: FOUNDATION, **foundations}
-    frames, ratios = [], []
+    parts, ratios = [], []
     work = Path("work/sensitivity").resolve()
     with workdir.exclusive(work):
         for name, folder in folders.items():
@@ -63,9 +62,9 @@ def collect(settings: config.Config, foundations: dict[str, Path]) -> None:
             t = range(1, len(snr) + 1)
             ratios.append(pd.DataFrame({"backbone": name, "t": t, "snr": snr}))
             if name == own:
-                frames += stored_sets(settings)
-            sets = own_sets(settings, work) if name == own else other(settings, name)
-            for what, value, latent, rows in sets:
+                parts += stored_sets(settings)
+            alone = ("backbone", name, settings.timestep.latent, training(settings))
+            for what, value, latent, rows in own_sets(settings, work) if name == own else [alone]:
                 batch, seed = settings.timestep.batch, settings.seed
                 found = latent_moments.pair_moments(
                     backbone, rows, settings.data.scale, batch, latent, seed
@@ -73,22 +72,22 @@ def collect(settings: config.Config, foundations: dict[str, Path]) -> None:
                 bar = tqdm(found, total=len(rows), desc=f"{what} {value}", unit="image")
                 images, power, error = latent_moments.columns(list(bar))
                 made = pd.DataFrame({"image": images, "power": power, "error": error})
-                frames.append(labelled(made, what, value, name))
+                parts.append(labelled(made, what, value, name))
         shutil.rmtree(work)
-    files.write_text(OUT / "moments.csv", pd.concat(frames).to_csv(index=False))
+    files.write_text(OUT / "moments.csv", pd.concat(parts).to_csv(index=False))
     files.write_text(OUT / "snr.csv", pd.concat(ratios).to_csv(index=False))
 
 
 def stored_sets(settings: config.Config) -> list[pd.DataFrame]:
     """What the stage `timestep` has stored: all its images, and its kinds of images apart."""
-    stored = pd.read_csv(io.StringIO(files.read_text("data/moments.csv")))
+    stored = frames.read("data/moments.csv")
     own = settings.foundation.backbone
-    frames = [labelled(stored, sensitivity.OWN, settings.profile, own)]
+    parts = [labelled(stored, sensitivity.OWN, settings.profile, own)]
     generated = stored["image"].str.startswith("leaves")
     kinds = {"dead leaves": stored[generated], "photographs": stored[~generated]}
     if all(map(len, kinds.values())):
-        frames += [labelled(f, "data set", f"train, {k}", own) for k, f in kinds.items()]
-    return frames
+        parts += [labelled(f, "data set", f"train, {k}", own) for k, f in kinds.items()]
+    return parts
 
 
 def labelled(frame: pd.DataFrame, what: str, value: str, backbone: str) -> pd.DataFrame:
@@ -97,7 +96,7 @@ def labelled(frame: pd.DataFrame, what: str, value: str, backbone: str) -> pd.Da
     return named[list(sensitivity.MOMENTS)]
 
 
-def own_sets(settings: config.Config, work: Path) -> Sets:
+def own_sets(settings: config.Config, work: Path) -> Iterator[tuple[str, str, Latent, list[Row]]]:
     """(what, value, latent, pairs) of every setting with the profile's own backbone."""
     plan, rows = settings.timestep, training(settings)
     other_latent: Latent = "sample" if plan.latent == "mode" else "mode"
@@ -108,11 +107,6 @@ def own_sets(settings: config.Config, work: Path) -> Sets:
     for name, benchmark in settings.benchmarks.items():
         if benchmark.paired:
             yield "data set", name, plan.latent, manifest.read(f"data/pairs/{name}.csv")
-
-
-def other(settings: config.Config, backbone: str) -> Sets:
-    """The one setting of another backbone."""
-    yield "backbone", backbone, settings.timestep.latent, training(settings)
 
 
 def training(settings: config.Config) -> list[Row]:
@@ -136,28 +130,9 @@ def made_at(*words: str) -> str:
     """The commit that the numbers are of, for a reader; empty where there is no git."""
     try:
         commit = git("log", "-1", "--abbrev=12", "--format=%h", *words).decode().strip()
-    except (ExperimentError, OSError):
+    except OSError:
         return ""
     return f"`make sensitivity` at commit {commit}. " if commit else ""
-
-
-def about(settings: config.Config, made_by: str) -> list[str]:
-    """What the table is of, and the commit that made its numbers."""
-    return [
-        "# How t* depends on what it is computed from", "",
-        f"{made_by}Profile {settings.profile}: `{settings.data.degradation}` pairs, latent "
-        f"`{settings.timestep.latent}`, backbone {settings.foundation.backbone}. Each row changes "
-        "one thing; `images` takes random parts of the profile's own pairs.", "",
-    ]  # fmt: skip
-
-
-END = [
-    "![t* of every setting](sensitivity.png)", "",
-    "Intervals are 95 % of bootstrap resamplings of the images, for `images` of random parts. They",
-    "say how firm t* is for such images, not how good a model trained at it is. `moments.csv` and",
-    "`snr.csv` are all that the table is made of:",
-    "`python -m stages.experiments.sensitivity --stored`.", "",
-]  # fmt: skip
 
 
 def named(text: str) -> tuple[str, Path]:
@@ -175,7 +150,4 @@ if __name__ == "__main__":
     parser.add_argument("--foundation", type=named, action="append", default=[], metavar="NAME=DIR")
     parser.add_argument("--stored", action="store_true", help="from moments.csv and snr.csv alone")
     given = parser.parse_args()
-    try:
-        main(dict(given.foundation), given.stored)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"sensitivity: {error}")
+    call(main, [dict(given.foundation), given.stored])

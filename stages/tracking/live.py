@@ -36,15 +36,15 @@ class Live:
     def __init__(self, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
         self.run_id: str | None = None
         self._about = (name, params, tags)
-        self._client: MlflowClient | None = None
+        self._run: tuple[MlflowClient, str] | None = None
         self._off = False
         self._waiting: list[Point] = []
         self._sent = time.monotonic()
 
-    def open(self) -> bool:
-        """Make or find the run; False where that has failed."""
-        if self._off or self._client is not None:
-            return not self._off
+    def open(self) -> "tuple[MlflowClient, str] | None":
+        """Make or find the run, once => client and run; None where that has failed."""
+        if self._off or self._run is not None:
+            return self._run
         name, params, tags = self._about
         with self._guarded(), store(LIVE) as (client, experiment):
             from mlflow.entities import Param
@@ -55,15 +55,15 @@ class Live:
                 self.run_id = made.info.run_id
                 values = [Param(key, str(value)[:6000]) for key, value in params.items()]
                 client.log_batch(self.run_id, params=values[:100])
-            self._client = client
-        return not self._off
+            self._run = client, self.run_id
+        return self._run
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self._client, self._off = None, True
+            self._run, self._off = None, True
             self._waiting.clear()
             print(f"Live curves are off, the training goes on: {error}", file=sys.stderr)
 
@@ -77,32 +77,30 @@ class Live:
 
     def _early(self) -> bool:
         """Whether there was no message yet, and no need of one."""
-        return self._client is None and time.monotonic() - self._sent < OFTEN
+        return self._run is None and time.monotonic() - self._sent < OFTEN
 
     def _flush(self) -> None:
-        if self.open() and self._client is not None and self.run_id is not None:
+        if run := self.open():
             with self._guarded():
-                send(self._client, self.run_id, self._waiting)
+                send(*run, self._waiting)
                 self._waiting.clear()
                 self._sent = time.monotonic()
 
     def picture(self, path: Path, folder: str) -> None:
         """Put an image file whose name ends in its step into the picture grid `folder`."""
-        if self._early() or not self.open():
-            return
-        if self._client is not None and self.run_id is not None:
+        if not self._early() and (run := self.open()):
             with self._guarded():
-                step = int(path.stem.rpartition("-")[2])
-                log_pictures(self._client, self.run_id, [(path, folder, step)])
+                log_pictures(*run, [(path, folder, int(path.stem.rpartition("-")[2]))])
 
     def close(self, status: str) -> None:
         """Send what waits and end the run as FINISHED, FAILED or KILLED."""
         if status == "FINISHED" and self._early():
             return
         self._flush()
-        if self._client is not None and self.run_id is not None:
+        if self._run is not None:
             with self._guarded():
-                self._client.set_terminated(self.run_id, status=status)
+                client, run = self._run
+                client.set_terminated(run, status=status)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ time: training goes on without it, and `record` fills it again.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,11 @@ class Result:
     """Scores, at step 0."""
     curves: tuple[Point, ...]
     tags: Mapping[str, str]
+    """`RUN` in a tag stands for the run's id."""
     artifacts: tuple[tuple[Path, str], ...]
     """Files and the folder of each in the run, '' for the top."""
-    texts: Mapping[str, str] = field(default_factory=dict)
-    """Further files by name. `RUN` in a tag stands for the run's id."""
+    patch: str = ""
+    """What differs from the commit."""
     pictures: tuple[registry.Picture, ...] = ()
     """(file, key, step) for picture grids."""
     data: tuple[registry.Data, ...] = ()
@@ -69,8 +71,8 @@ def _refresh(client: "MlflowClient", run: "Run", result: Result) -> None:
     send(client, run_id, (p for p in result.points if had.get(p[0]) != p[1]))
     for path, folder in result.artifacts:
         client.log_artifact(run_id, str(path), folder or None)
-    for name, text in result.texts.items():
-        client.log_text(run_id, text, name)
+    if result.patch:
+        client.log_text(run_id, result.patch, "changes.patch")
     tags = {name: value.replace("RUN", run_id) for name, value in result.tags.items()}
     tags |= {"omgsr.report": result.report}
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
@@ -112,20 +114,12 @@ def record(results: Iterable[Result]) -> tuple[list[str], int, str]:
     return runs, new, experiment
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """Runs that stood side by side in one report."""
+def sweeps(most: int = 10) -> tuple[str, dict[str, tuple[str, list[str]]]]:
+    """Give the id of the experiment with the results and its latest sweeps, the last one first.
 
-    tag: str
-    """`sweep.<digest>`, which each of the runs has."""
-    about: str
-    """Variants, timesteps and seeds."""
-    runs: tuple[str, ...]
-    """Those that were trained: settings of a model can be compared among them."""
-
-
-def sweeps(most: int = 10) -> tuple[str, list[Sweep]]:
-    """Give the id of the experiment with the results and its latest sweeps, the last one first."""
+    A sweep is runs that stood side by side: the tag `sweep.<digest>` which each of them has =>
+    variants, timesteps and seeds, and those that were trained, whose settings can be compared.
+    """
     with store(RESULTS) as (client, experiment):
         found: dict[str, tuple[str, list[str]]] = {}
         for run in client.search_runs([experiment], order_by=["attributes.start_time DESC"]):
@@ -133,5 +127,4 @@ def sweeps(most: int = 10) -> tuple[str, list[Sweep]]:
                 if name.startswith("sweep."):
                     ids = found.setdefault(name, (about, []))[1]
                     ids += [run.info.run_id] if run.data.params.get("method") == "omgsr" else []
-    made = [Sweep(tag=n, about=about, runs=tuple(ids)) for n, (about, ids) in found.items()]
-    return experiment, made[:most]
+    return experiment, dict(islice(found.items(), most))

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from stages.tracking.store import root
+from stages import workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,7 +106,7 @@ def _write_model(target: Path, folder: Path, run: str, model: str) -> None:
             mlflow_model=Model(run_id=run, model_id=model),
             python_model=str(SERVED),
             artifacts={"model": str(folder.resolve())},
-            model_config={"foundation": str(root() / "foundation")},
+            model_config={"foundation": str(workspace() / "foundation")},
             signature=ModelSignature(images, images, ParamSchema([scale, color])),
             pip_requirements=[f"{package}=={version(package)}" for package in NEEDS],
         )

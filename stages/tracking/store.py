@@ -10,6 +10,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages import workspace
+
 # Read when mlflow is imported or at its first request. Nothing is shown or reported that nobody
 # asked for; an unreachable server costs seconds, not the four minutes of MLflow's own defaults.
 for _name, _value in {
@@ -44,16 +46,11 @@ class TrackingError(RuntimeError):
     """The store cannot be used; the text says why and what to do."""
 
 
-def root() -> Path:
-    """Give the workspace, also in DVC's temporary copies of it, which do not outlive a run."""
-    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
-
-
 def uri() -> str:
     """Give the store's address: $MLFLOW_TRACKING_URI, else sqlite in the workspace."""
     given = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     relative = given.startswith("sqlite:///") and not given.startswith("sqlite:////")
-    return f"sqlite:///{root() / given.removeprefix('sqlite:///')}" if relative else given
+    return f"sqlite:///{workspace() / given.removeprefix('sqlite:///')}" if relative else given
 
 
 def artifact_location() -> str | None:
@@ -63,13 +60,13 @@ def artifact_location() -> str | None:
     """
     if uri().startswith("sqlite:"):
         return (Path(uri().removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
-    return (root() / "mlartifacts").as_uri() if "sql" in uri().partition(":")[0] else None
+    return (workspace() / "mlartifacts").as_uri() if "sql" in uri().partition(":")[0] else None
 
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
     """Let one process of this workspace in: parallel first uses of a sqlite store corrupt it."""
-    with (root() / ".mlflow.lock").open("w") as lock:
+    with (workspace() / ".mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

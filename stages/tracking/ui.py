@@ -34,9 +34,9 @@ def show(port: int) -> None:
     """Print the links to all runs and to each of the latest sweeps."""
     experiment, sweeps = recording.sweeps()
     print(f"all runs\n  charts    {links(server(port), experiment, [])['charts']}")
-    for sweep in sweeps:
-        print(f"{sweep.about} ({len(sweep.runs)} trained)")
-        for name, link in links(server(port), experiment, sweep.runs, sweep.tag).items():
+    for tag, (about, runs) in sweeps.items():
+        print(f"{about} ({len(runs)} trained)")
+        for name, link in links(server(port), experiment, runs, tag).items():
             print(f"  {name:9} {link}")
     print(f"models\n  {server(port)}/#/models/{registry.REGISTERED}", flush=True)
 

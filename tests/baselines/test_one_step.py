@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-from omgsr.baselines import conversion, one_step_models, registry
+from omgsr.baselines import conversion, one_step, registry
 from omgsr.core import files, images
 from omgsr.core.fingerprint import sha256
 from omgsr.data import manifest
@@ -39,7 +39,7 @@ def test_the_method_is_its_generator_on_the_bicubic_image(made: Made, kind: str)
     found = method([lq, lq[::-1].copy()], (64, 128))
     assert [(f.shape, f.dtype) for f in found] == [((64, 128, 3), np.dtype(np.float32))] * 2
     x_lq = images.to_tensor(images.upscale(lq, 4))[None]
-    x_sr = restored(one_step_models.load(kind, file, made.foundation, **options), x_lq)[0]
+    x_sr = restored(one_step.generator(kind, file, made.foundation, **options), x_lq)[0]
     wanted = (x_sr.permute(1, 2, 0).numpy() + 1) / 2
     np.testing.assert_allclose(found[0], wanted.clip(0, 1), atol=1e-3)
     colours = registry.load(kind, path=file, foundation=made.foundation, device="cpu", **options)

@@ -13,10 +13,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from omgsr.baselines import conversion, one_step_models
+from omgsr.baselines import conversion, one_step
 from omgsr.baselines.conversion import ConversionError
 from omgsr.cli import main
 from omgsr.core import files
+from omgsr.core.fingerprint import sha256
 from omgsr.method.adapter_files import AdapterError
 from omgsr.method.generator import Generator
 from omgsr.models import prompt
@@ -94,18 +95,18 @@ def close(found: Tensor, wanted: Tensor) -> None:
 
 
 def test_osediff_is_the_step_from_999(made: Made) -> None:
-    generator = one_step_models.load("osediff", made.osediff.file, made.foundation)
+    generator = one_step.generator("osediff", made.osediff.file, made.foundation)
     assert generator.t == 1000  # this foundation counts from one
     found = restored(generator, made.x)
     close(found, osediff(made))
-    plain = one_step_models.from_folder.load(made.foundation)
+    plain = one_step.from_folder.load(made.foundation)
     assert (found - restored(Generator(plain, 1000), made.x)).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, 0.0), (0.4, 1.3), (0.0, 1.0)])
 def test_pisasr_is_a_weighted_residual_at_1(made: Made, weights: tuple[float, float]) -> None:
     l_pix, l_sem = weights
-    generator = one_step_models.load(
+    generator = one_step.generator(
         "pisasr", made.pisasr.file, made.foundation, lambda_pix=l_pix, lambda_sem=l_sem
     )
     assert generator.t == 2
@@ -117,9 +118,7 @@ def test_a_converted_folder_gives_what_the_pickle_gives(made: Made, tmp_path: Pa
     for kind, file in (("osediff", made.osediff.file), ("pisasr", made.pisasr.file)):
         card = conversion.convert(file, tmp_path / kind)
         assert (card.method, card.alpha) == (kind, 8)
-        one, other = (
-            one_step_models.load(kind, p, made.foundation) for p in (file, tmp_path / kind)
-        )
+        one, other = (one_step.generator(kind, p, made.foundation) for p in (file, tmp_path / kind))
         torch.testing.assert_close(restored(one, made.x), restored(other, made.x), rtol=0, atol=0)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["osediff", "pisasr"]
 
@@ -137,14 +136,14 @@ def test_the_folders_are_pefts(made: Made, tmp_path: Path) -> None:
 
 
 def test_another_prompt_can_be_given(made: Made) -> None:
-    generator = one_step_models.load("osediff", made.osediff.file, made.foundation, text="a cat")
+    generator = one_step.generator("osediff", made.osediff.file, made.foundation, prompt="a cat")
     found = restored(generator, made.x)
     close(found, osediff(made, prompt.embed(made.model, "a cat")))
     assert (found - osediff(made)).abs().max() > 1e-4
 
 
 def test_latents_may_be_samples(made: Made) -> None:
-    generator = one_step_models.load("osediff", made.osediff.file, made.foundation, latent="sample")
+    generator = one_step.generator("osediff", made.osediff.file, made.foundation, latent="sample")
     with torch.inference_mode():
         one, two = (generator(made.x, torch.Generator().manual_seed(s))[0] for s in (0, 1))
     assert not torch.equal(one, two)
@@ -198,18 +197,24 @@ def test_a_folder_with_something_in_it_is_kept(made: Made, tmp_path: Path) -> No
 
 def test_what_does_not_fit_together_is_named(made: Made, tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="holds osediff, not pisasr"):
-        one_step_models.load("pisasr", made.osediff.file, made.foundation)
+        one_step.generator("pisasr", made.osediff.file, made.foundation)
     with pytest.raises(ConversionError, match=r"no method\.json; `omgsr convert"):
-        one_step_models.load("osediff", tmp_path, made.foundation)
+        one_step.generator("osediff", tmp_path, made.foundation)
     folder = tmp_path / "out"
     conversion.convert(made.osediff.file, folder)
     base = load_file(folder / "base.safetensors")
     save_file({k: v + 1 for k, v in base.items()}, folder / "base.safetensors")
     with pytest.raises(ConversionError, match="not the file of its card"):
-        one_step_models.load("osediff", folder, made.foundation)
+        one_step.generator("osediff", folder, made.foundation)
+    save_file({k: v[:2].clone() for k, v in base.items()}, folder / "base.safetensors")
+    card = files.read_json(folder / "method.json")
+    card["weights"]["base.safetensors"] = sha256(folder / "base.safetensors")
+    files.write_json(folder / "method.json", card)
+    with pytest.raises(ConversionError, match=r"mismatch for conv_in.*; use a foundation of SD2"):
+        one_step.generator("osediff", folder, made.foundation)
     files.write_json(folder / "method.json", {"method": "osediff"})
     with pytest.raises(ConversionError, match=r"(?s)t: missing.*convert the published file again"):
-        one_step_models.load("osediff", folder, made.foundation)
+        one_step.generator("osediff", folder, made.foundation)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +229,7 @@ def test_another_foundation_is_refused(
 ) -> None:
     other = published.write_foundation(tmp_path, kind)
     with pytest.raises(error, match=message):
-        one_step_models.load("pisasr", made.pisasr.file, other)
+        one_step.generator("pisasr", made.pisasr.file, other)
 
 
 def test_a_prompt_needs_a_text_encoder(made: Made, tmp_path: Path) -> None:
@@ -234,7 +239,7 @@ def test_a_prompt_needs_a_text_encoder(made: Made, tmp_path: Path) -> None:
     shutil.copytree(made.model, tmp_path / "model", ignore=shutil.ignore_patterns("text_encoder"))
     files.write_json(foundation / "foundation.json", card | {"path": str(tmp_path / "model")})
     with pytest.raises(ConversionError, match="no text_encoder/"):
-        one_step_models.load("osediff", made.osediff.file, foundation, text="a cat")
+        one_step.generator("osediff", made.osediff.file, foundation, prompt="a cat")
 
 
 def test_the_command_converts(

@@ -15,9 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from omgsr.baselines import rrdbnet
-from omgsr.baselines.realesrgan import RealESRGAN
-from omgsr.baselines.rrdbnet import ArchitectureError, build, read
+from omgsr.baselines import realesrgan
+from omgsr.baselines.realesrgan import ArchitectureError, RealESRGAN, build, read
 from omgsr.baselines.safe_pickle import UnsafeFile
 from omgsr.core import images
 from omgsr.data import photographs
@@ -27,7 +26,7 @@ def network(scale: int = 4, features: int = 8, blocks: int = 2, growth: int = 4)
     """An RRDBNet of random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(scale)
-        return rrdbnet.network()(
+        return realesrgan.network()(
             3, 3, scale=scale, num_feat=features, num_block=blocks, num_grow_ch=growth
         ).eval()
 
@@ -165,12 +164,13 @@ def test_a_batch_is_tiled_image_by_image() -> None:
 def test_tiles_follow_the_memory() -> None:
     pixel = 4 * 8 * 4  # maps, features, bytes
     model, image = network(), photograph(150, 150)
-    method = RealESRGAN(model, memory=600 * 600 * (pixel + 60) / 2**30)
+    method = RealESRGAN(model)
+    method._tiles.free = 600 * 600 * (pixel + 60)
     seen = counted(model)
     method([image, image], (600, 600))
     assert method.tile_used is None
     assert [shape[0] for shape in seen] == [1, 1]  # memory takes one at a time
-    method = RealESRGAN(model, memory=(4 * 100 * 100 * pixel + 600 * 600 * 24) / 2**30)
+    method._tiles.free = 4 * 100 * 100 * pixel + 600 * 600 * 24
     method([image], (600, 600))
     assert method.tile_used == 100
 
@@ -206,7 +206,8 @@ from tests.baselines.test_realesrgan import RealESRGAN, network
 def peak():
     said = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+(\\d+)", said)[1]) / 1024
-method = RealESRGAN(network(4, 64, 1, 32), memory=0.25)
+method = RealESRGAN(network(4, 64, 1, 32))
+method._tiles.free = 2**28
 method([np.zeros((16, 16, 3), np.uint8)], (64, 64))
 before = peak()
 method([np.zeros((320, 320, 3), np.uint8)], (1280, 1280))
@@ -248,7 +249,7 @@ def test_other_networks_are_refused(tmp_path: Path) -> None:
 def test_only_the_network_of_basicsr_is_loaded() -> None:
     """The package itself imports what no longer loads, and nothing of the stand-ins stays."""
     code = (
-        "import sys; from omgsr.baselines import rrdbnet; print(rrdbnet.network().__module__);"
+        "import sys; from omgsr.baselines.realesrgan import network; print(network().__module__);"
         "print([m for m in sys.modules if m.split('.')[0] == 'basicsr' or 'archs' in m])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

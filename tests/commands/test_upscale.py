@@ -22,6 +22,7 @@ from omgsr.inference.pictures import journal
 from omgsr.inference.restore import OneStep
 from omgsr.method import run_card
 from tests.helpers import models
+from tests.helpers.restoring import restore
 from tests.method.test_adapter_travel import release
 from tests.method.test_run_card import fields
 
@@ -67,7 +68,7 @@ def test_files_and_folders_are_restored_as_the_stage_restores_them(
     assert names(tmp_path / "out") == ["deep/three.png", "one.two.png"]
     generator = benchmarks.merge(run_card.load(model, tiny)[0])
     for path, name in ((one, one.name), (inside, "deep/three.png")):
-        expected = benchmarks.restore(generator, images.read_rgb(path), 2)  # the card's scale
+        expected = restore(generator, images.read_rgb(path), 2)  # the card's scale
         np.testing.assert_array_equal(images.read_rgb(tmp_path / "out" / name), expected)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omgsr.core import images
-from omgsr.data.datasets import Pairs, _Order, batches
+from omgsr.data.datasets import Pairs, _order, batches
 from omgsr.data.manifest import Row
 from tests.helpers import models
 
@@ -74,15 +74,15 @@ def test_an_item_depends_on_its_position_and_the_seed(rows: list[Row]) -> None:
 def test_any_part_of_the_order_is_that_part_of_the_whole(
     count: int, batch: int, first: int, more: int
 ) -> None:
-    whole = list(_Order(count, batch, range(first + more), seed=5))
-    part = _Order(count, batch, range(first, first + more), seed=5)
-    assert list(part) == whole[first:]
+    whole = list(_order(count, batch, range(first + more), seed=5))
+    part = list(_order(count, batch, range(first, first + more), seed=5))
+    assert part == whole[first:]
     assert len(part) == more
 
 
 @given(count=st.integers(1, 12), epochs=st.integers(1, 4))
 def test_every_epoch_shows_every_row_once(count: int, epochs: int) -> None:
-    items = [item for group in _Order(count, 1, range(count * epochs), seed=0) for item in group]
+    items = [item for group in _order(count, 1, range(count * epochs), seed=0) for item in group]
     assert [position for position, _ in items] == list(range(count * epochs))
     for epoch in range(epochs):
         rows = [index for _, index in items[epoch * count : (epoch + 1) * count]]
@@ -91,9 +91,9 @@ def test_every_epoch_shows_every_row_once(count: int, epochs: int) -> None:
 
 def test_epochs_and_seeds_differ_in_order() -> None:
     first, second = (
-        [item[1] for [item] in _Order(20, 1, range(start, start + 20), seed=0)] for start in (0, 20)
+        [item[1] for [item] in _order(20, 1, range(start, start + 20), seed=0)] for start in (0, 20)
     )
-    other = [item[1] for [item] in _Order(20, 1, range(20), seed=1)]
+    other = [item[1] for [item] in _order(20, 1, range(20), seed=1)]
     assert first != second
     assert first != other
 
@@ -101,9 +101,9 @@ def test_epochs_and_seeds_differ_in_order() -> None:
 @given(count=st.integers(1, 30), processes=st.integers(1, 4), steps=st.integers(1, 6))
 def test_processes_share_the_batches_of_one(count: int, processes: int, steps: int) -> None:
     """Every process gets its own pairs, and together they are those of a single process."""
-    alone = list(_Order(count, 2, range(processes * steps), seed=0))
+    alone = list(_order(count, 2, range(processes * steps), seed=0))
     shares = [
-        list(_Order(count, 2, range(rank, processes * steps, processes), seed=0))
+        list(_order(count, 2, range(rank, processes * steps, processes), seed=0))
         for rank in range(processes)
     ]
     together = [share[step] for step in range(steps) for share in shares]

@@ -10,7 +10,6 @@ from PIL import Image
 
 from omgsr.core.image_files import ImageError
 from omgsr.data import image_lists
-from omgsr.data.image_lists import ListError
 
 NAMES = ("0001000/0000001.png", "0001000/0000002.png", "0002000/0001001.png", "0085000/0084991.png")
 
@@ -91,7 +90,7 @@ def test_a_folder_may_be_called_like_a_list(lsdir: Path) -> None:
 
 def test_missing_files_are_counted_and_named(lsdir: Path) -> None:
     write_txt(lsdir / "a.txt", [f"HR/train/{NAMES[0]}", *(f"gone/{i}.png" for i in range(5))])
-    with pytest.raises(ListError) as error:
+    with pytest.raises(ImageError) as error:
         image_lists.files(lsdir / "a.txt")
     said = str(error.value)
     assert said.startswith(f"{lsdir}/a.txt: 5 of 6 listed files do not exist: {lsdir}/gone/0.png, ")
@@ -117,7 +116,7 @@ def test_missing_files_are_counted_and_named(lsdir: Path) -> None:
 def test_broken_lists_are_named(lsdir: Path, name: str, data: bytes, message: str) -> None:
     (lsdir / "x.txt").touch()
     (lsdir / name).write_bytes(data)
-    with pytest.raises(ListError, match=message):
+    with pytest.raises(ImageError, match=message):
         image_lists.files(lsdir / name)
 
 
@@ -134,12 +133,12 @@ def test_parquets_without_paths_are_named(
     tmp_path: Path, columns: dict[str, list[object]], message: str
 ) -> None:
     pd.DataFrame(columns).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(ListError, match=message):
+    with pytest.raises(ImageError, match=message):
         image_lists.files(tmp_path / "a.parquet")
 
 
 def test_absent_lists_and_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ListError, match=r"a\.txt: no such list of files"):
+    with pytest.raises(ImageError, match=r"a\.txt: no such list of files"):
         image_lists.files(tmp_path / "a.txt")
     with pytest.raises(ImageError, match="photos: no such folder"):
         image_lists.files(tmp_path / "photos")

@@ -3,8 +3,9 @@ import pytest
 from PIL import Image
 
 from omgsr.core import images, seeding
+from omgsr.core.image_files import ImageError
 from omgsr.data import manifest
-from omgsr.data.manifest import ManifestError, Row
+from omgsr.data.manifest import Row
 
 HEAD = "name,hq,lq,resize,top,left,height,width\n"
 
@@ -32,7 +33,7 @@ def test_bytes_are_the_same_every_time(tmp_path):
     "name", ["", "a/b", "a\\b", ".hidden", "..", "a\nb", "a\0b", "\udcff", "é" * 101]
 )
 def test_names_must_be_file_names(tmp_path, name):
-    with pytest.raises(ManifestError, match="cannot name a file"):
+    with pytest.raises(ImageError, match="cannot name a file"):
         manifest.write(tmp_path / "set.csv", [Row(name=name)])
     assert not list(tmp_path.iterdir())
 
@@ -43,7 +44,7 @@ def test_a_long_name_leaves_room_for_what_is_added_to_it(tmp_path):
 
 
 def test_names_must_be_unique(tmp_path):
-    with pytest.raises(ManifestError, match=r"set\.csv: names must be unique, repeated: \['a'\]"):
+    with pytest.raises(ImageError, match=r"set\.csv: names must be unique, repeated: \['a'\]"):
         manifest.write(tmp_path / "set.csv", [Row(name="a"), Row(name="b"), Row(name="a")])
 
 
@@ -65,7 +66,7 @@ def test_names_must_be_unique(tmp_path):
 def test_broken_manifests_are_named(tmp_path, text, message):
     path = tmp_path / "set.csv"
     path.write_text(text)
-    with pytest.raises(ManifestError, match=rf"set\.csv.*{message}"):
+    with pytest.raises(ImageError, match=rf"set\.csv.*{message}"):
         manifest.read(path)
 
 
@@ -91,7 +92,7 @@ def test_crops_are_cut_where_the_box_says(picture):
 
 def test_a_box_outside_the_image_is_refused(picture):
     row = Row(name="a", hq=picture[0], top=15, height=8, width=12)
-    with pytest.raises(ManifestError, match=r"ends at line 23, column 12, the image has 20 x 30"):
+    with pytest.raises(ImageError, match=r"ends at line 23, column 12, the image has 20 x 30"):
         manifest.load_hq(row)
 
 
@@ -103,7 +104,7 @@ def test_the_crop_is_cut_from_the_reduced_image(picture):
     assert manifest.hq_size(whole) == (10, 15)
     cut = Row(name="a", hq=path, resize=10, top=2, left=9, height=8, width=6)
     np.testing.assert_array_equal(manifest.load_hq(cut), small[2:10, 9:15])
-    with pytest.raises(ManifestError, match=r"column 16, the image has 10 x 15"):
+    with pytest.raises(ImageError, match=r"column 16, the image has 10 x 15"):
         manifest.load_hq(Row(name="a", hq=path, resize=10, left=10, height=8, width=6))
 
 
@@ -124,9 +125,9 @@ def test_the_shorter_side_is_reduced(size, side, expected):
 
 
 def test_absent_images_are_named():
-    with pytest.raises(ManifestError, match="a: has no HQ image"):
+    with pytest.raises(ImageError, match="a: has no HQ image"):
         manifest.load_hq(Row(name="a"))
-    with pytest.raises(ManifestError, match="a: has no LQ image; the `degrade` stage"):
+    with pytest.raises(ImageError, match="a: has no LQ image; the `degrade` stage"):
         manifest.load_lq(Row(name="a"))
 
 

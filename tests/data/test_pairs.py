@@ -120,9 +120,9 @@ def test_rows_with_lq_pass_unchanged(tmp_path: Path) -> None:
 def test_too_small_an_image_is_named(
     crop: int, message: str, rows: list[Row], tmp_path: Path
 ) -> None:
-    with pytest.raises(pairs.PairError, match=message):
+    with pytest.raises(ImageError, match=message):
         make_one(replace(PLAN, crop=crop), rows[0], tmp_path)
-    with pytest.raises(pairs.PairError, match=r"3 x 50 pixels, smaller than one pixel of the LQ"):
+    with pytest.raises(ImageError, match=r"3 x 50 pixels, smaller than one pixel of the LQ"):
         boxes(replace(PLAN, crop=None), rows[0], (3, 50))
 
 
@@ -185,7 +185,7 @@ def test_pairs_of_a_reduced_image(rows: list[Row], tmp_path: Path) -> None:
         rng = seeding.rng(PLAN.seed, "degrade", pair.name)
         lq = images.read_rgb(tmp_path / pair.lq)
         np.testing.assert_array_equal(lq, degrade(hq, PLAN.preset, rng, PLAN.scale))
-    with pytest.raises(pairs.PairError, match="64 x 93 pixels, smaller than the crop"):
+    with pytest.raises(ImageError, match="64 x 93 pixels, smaller than the crop"):
         make_one(replace(PLAN, crop=68), row, tmp_path)
 
 
@@ -206,7 +206,7 @@ def test_pairs_that_exist_are_cropped_at_their_centre(tmp_path: Path) -> None:
     (alone,) = make_one(plan, replace(row, hq=""), tmp_path)
     assert (alone.hq, alone.lq, alone.height) == ("", "set/lq/a.png", 0)
     assert make_one(replace(plan, crop=None), row, tmp_path) == [row]
-    with pytest.raises(pairs.PairError, match=r"lq\.png: 37 x 51 pixels, smaller than the crop of"):
+    with pytest.raises(ImageError, match=r"lq\.png: 37 x 51 pixels, smaller than the crop of"):
         make_one(replace(plan, crop=160), row, tmp_path)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from omgsr.cli import main
-from omgsr.evaluation import metrics, ranking
+from omgsr.evaluation import composite, metrics
 from omgsr.reporting import paper_numbers
 
 
@@ -24,10 +24,10 @@ def directions(scores: pd.DataFrame) -> dict[str, bool]:
 
 
 def test_273_stays_the_best_of_table5_whatever_is_left_out(paper: pd.DataFrame) -> None:
-    ranked = ranking.leave_one_out(paper, directions(paper))
+    ranked = composite.leave_one_out(paper, directions(paper))
     cases = ranked.drop_duplicates(["left_out", "name"])
     assert len(cases) == 1 + 9 + 4
-    best, same, count = ranking.firmness(ranked)
+    best, same, count = composite.firmness(ranked)
     assert best == ["273"]
     assert (same, count) == (13, 13)
 
@@ -39,13 +39,13 @@ def test_one_case_by_hand() -> None:
         ("c", "x", "niqe", 4.2),
     ]  # fmt: skip
     scores = pd.DataFrame(rows, columns=["run", "benchmark", "metric", "value"])
-    ranked = ranking.leave_one_out(scores, {"psnr": False, "niqe": True})
+    ranked = composite.leave_one_out(scores, {"psnr": False, "niqe": True})
     found = ranked.set_index(["left_out", "name", "run"])["composite"]
     assert found["", "", "c"] == pytest.approx((0.5 + 0.9) / 2)
     assert found["metric", "psnr", "c"] == pytest.approx(0.9)
     assert found["metric", "niqe", "c"] == pytest.approx(0.5)
     assert set(ranked["left_out"]) == {"", "metric"}  # one benchmark cannot be left out
-    assert ranking.firmness(ranked) == (["c"], 0, 2)
+    assert composite.firmness(ranked) == (["c"], 0, 2)
 
 
 def test_means_of_image_rows_are_added_where_they_lack() -> None:
@@ -54,7 +54,7 @@ def test_means_of_image_rows_are_added_where_they_lack() -> None:
         ("b", "x", "p", "psnr", 10.0), ("b", "x", "q", "psnr", 14.0), ("b", "x", "", "fid", 9.0),
     ]  # fmt: skip
     scores = pd.DataFrame(rows, columns=["run", "benchmark", "image", "metric", "value"])
-    found = ranking.with_means(scores).set_index(["run", "metric"])["value"].to_dict()
+    found = composite.with_means(scores).set_index(["run", "metric"])["value"].to_dict()
     assert found == {("a", "psnr"): 25.5, ("b", "fid"): 9.0, ("b", "psnr"): 12.0}
 
 

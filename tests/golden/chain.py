@@ -88,13 +88,14 @@ def digests(folder: Path) -> dict[str, str]:
 
 def _digest(folder: Path, paths: Sequence[str]) -> str:
     total = hashlib.sha256()
-    for path in _files(folder, paths):
+    for path in files_of(folder, paths):
         total.update(path.relative_to(folder).as_posix().encode() + b"\0")
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:16]
 
 
-def _files(folder: Path, paths: Sequence[str]) -> Iterator[Path]:
+def files_of(folder: Path, paths: Sequence[str]) -> Iterator[Path]:
+    """The files of `paths` below `folder`, those inside folders in sorted order."""
     for path in paths:
         whole = folder / path
         yield from sorted(p for p in whole.rglob("*") if p.is_file()) if whole.is_dir() else [whole]

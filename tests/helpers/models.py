@@ -19,7 +19,7 @@ from omgsr.core import images
 from omgsr.data.datasets import Batch
 from omgsr.data.manifest import Row
 from omgsr.method.generator import Generator
-from omgsr.method.perceptual import Ssim
+from omgsr.method.perceptual import ssim
 from omgsr.models import features, foundation
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Backbone
@@ -135,7 +135,11 @@ def settings(**changes: Any) -> Settings:
     values: dict[str, Any] = {
         "losses": WEIGHTS, "steps": 4, "batch": 2, "accumulate": 1, "lr": 1e-3,
         "lr_schedule": "constant", "weight_decay": 1e-4, "clip_grad": None, "real_label": 0.8,
-        "seed": 0,
+        "seed": 0, "optimiser": "adamw", "ema": None, "precision": "fp32",
+        "gradient_checkpointing": False, "encoder_rank": 2, "unet_rank": 3, "latent": "mode",
+        "clamp": False, "diffaugment": False, "spectral_norm": False, "head_gradient": "own",
+        "crop": None, "validation": None, "final": "last", "checkpoint_every": 9, "log_every": 1,
+        "gradient_norms_every": None, "preview_every": 1, "num_workers": 0,
     }  # fmt: skip
     return Settings(**(values | changes))
 
@@ -145,7 +149,7 @@ def trainer(folder: Path, latent: str = "mode", trained: float = 0.0, **changes:
     made, chosen = generator(folder, latent=latent, trained=trained), settings(**changes)
     if chosen.losses.get("vsd"):
         made.add_regulariser(seed=0)
-    looked_at = {"ssim": Ssim()} if chosen.losses.get("ssim") else {}
+    looked_at = {"ssim": ssim} if chosen.losses.get("ssim") else {}
     return Trainer(made, feature_network(folder), chosen, perceptual=looked_at)
 
 

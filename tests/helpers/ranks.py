@@ -73,7 +73,7 @@ def main(mode: str, foundation: Path, data: Path, out: Path) -> None:
     if mode != "nan":
         torch.save(seen(made, pairs(data)), out / f"rank{processes.rank}.pt")
     else:
-        session = Session(trainer=made, work=out, checkpoint_every=9, log_every=1)
+        session = Session(trainer=made, work=out)
         given = models.batch(processes.rank, 1)
         if processes.rank == 1:
             given.x_hq[0, 0, 0, 0] = float("nan")

@@ -284,7 +284,8 @@ def test_other_errors_are_not_taken_for_it(
 def test_less_memory_gives_smaller_tiles(
     generator: Generator, memory: float, tile: int | None
 ) -> None:
-    method = OneStep(generator, memory=memory)
+    method = OneStep(generator)
+    method._tiles.free = memory * 2**30
     out = method([picture(70, 70)], (280, 280))[0]
     assert out.shape == (280, 280, 3)
     assert method.tile_used == tile
@@ -339,7 +340,9 @@ def test_a_batch_is_no_larger_than_memory_takes(generator: Generator) -> None:
         * 64
         * (2 * memory_budget.bytes_per_pixel(generator.backbone.vae.config, torch.float32) + 40)
     )
-    OneStep(generator, memory=memory / 2**30)(batch, (64, 64))
+    method = OneStep(generator)
+    method._tiles.free = memory
+    method(batch, (64, 64))
     handle.remove()
     assert sizes == [2, 2, 1]
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from omgsr.method.diffaugment import augment, colour, cut_out, translate
+from omgsr.method.discriminator import augment, colour, cut_out, translate
 
 
 def rngs(count: int, seed: int = 0) -> list[torch.Generator]:

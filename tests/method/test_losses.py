@@ -36,8 +36,10 @@ def outputs(**changes: Any) -> losses.Outputs:
 def test_lrr_and_to_hq_by_hand() -> None:
     z_lq = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(2, 1, 1, 2)
     other = torch.tensor([[1.0, 0.0], [0.0, 4.0]]).view(2, 1, 1, 2)
-    assert losses.lrr(z_lq, other).item() == pytest.approx((0 + 4 + 9 + 0) / 4)
-    assert losses.to_hq(z_lq, other).item() == pytest.approx(13 / 4)
+    given = outputs(z_lq=z_lq, z_t=other, z_hq=other + 1)
+    terms = losses.generator_terms(given, {"lrr": 1.0, "to_hq": 1.0})
+    assert terms["lrr"].item() == pytest.approx((0 + 4 + 9 + 0) / 4)
+    assert terms["to_hq"].item() == pytest.approx((1 + 1 + 4 + 1) / 4)
 
 
 def test_lrr_compares_with_z_t_and_to_hq_with_z_h() -> None:

@@ -10,12 +10,11 @@ import torch
 from omgsr.evaluation import metrics
 from omgsr.evaluation.metrics import MetricError
 from omgsr.method import perceptual
-from omgsr.method.perceptual import Lpips
 from tests.helpers import models
 
 
 @pytest.fixture(scope="module")
-def network() -> Lpips:
+def network() -> Any:
     """The real architecture; VGG16's weights are not on this machine, so they are random."""
     from pyiqa.archs import lpips_arch
     from torchvision.models import vgg
@@ -26,24 +25,26 @@ def network() -> Lpips:
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
         torch.manual_seed(0)
         patch.setattr(lpips_arch.models, "vgg16", features)
-        return Lpips(lpips_arch.LPIPS(pretrained=False, net="vgg"))
+        return lpips_arch.LPIPS(pretrained=False, net="vgg")
 
 
-def test_it_is_frozen_zero_for_equal_images_and_takes_minus_one_to_one(network: Lpips) -> None:
+def test_it_is_frozen_zero_for_equal_images_and_takes_minus_one_to_one(network: Any) -> None:
     x_lq, x_hq = models.pair()
+    loss = perceptual.lpips(network.train())
     assert not any(p.requires_grad for p in network.parameters())
-    assert not network.train().training
-    assert float(network(x_hq, x_hq).max()) == 0
-    same = network.network((x_lq + 1) / 2, (x_hq + 1) / 2)  # PyIQA's own range, [0, 1]
-    torch.testing.assert_close(network(x_lq, x_hq), same.flatten())
+    assert not any(module.training for module in network.modules())
+    assert float(loss(x_hq, x_hq).max()) == 0
+    same = network((x_lq + 1) / 2, (x_hq + 1) / 2)  # PyIQA's own range, [0, 1]
+    torch.testing.assert_close(loss(x_lq, x_hq), same.flatten())
 
 
-def test_it_trains_the_adapters(tiny: Path, network: Lpips) -> None:
+def test_it_trains_the_adapters(tiny: Path, network: Any) -> None:
     made = models.trainer(tiny, losses={"lpips": 2.0, "l1": 1.0})
-    made = type(made)(made.generator, made.features, made.settings, perceptual={"lpips": network})
+    loss = perceptual.lpips(network)
+    made = type(made)(made.generator, made.features, made.settings, perceptual={"lpips": loss})
     x_lq, x_hq = models.pair()
     with torch.no_grad():
-        expected = float(network(made.generator(x_lq)[0], x_hq).mean())
+        expected = float(loss(made.generator(x_lq)[0], x_hq).mean())
     terms = made.update([models.batch()])
     assert terms["lpips"] == pytest.approx(expected, rel=1e-4)
     assert terms["generator"] == pytest.approx(2 * terms["lpips"] + terms["l1"], rel=1e-5)

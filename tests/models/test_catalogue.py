@@ -13,7 +13,7 @@ from omgsr.core import files
 from omgsr.models import catalogue, feature_weights
 from tests.helpers import hub, models
 
-SD = [name for name, known in catalogue.KNOWN.items() if known.hub]
+SD = [name for name, known in catalogue.KNOWN.items() if known["hub"]]
 
 
 @pytest.fixture(scope="module")

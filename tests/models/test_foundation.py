@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from omgsr.core import files
 from omgsr.data.dead_leaves import dead_leaves
-from omgsr.inference import benchmarks
 from omgsr.method.generator import Generator
 from omgsr.models import features, foundation, pretraining, prompt
 from omgsr.models.backbones import from_folder
 from omgsr.models.settings import Features, FoundationTraining
 from stages import foundation as stage
 from tests.helpers import hub, models
+from tests.helpers.restoring import restore
 
 ASSETS = Path(foundation.__file__).parents[1] / "assets" / "mini"
 FEW = FoundationTraining(
@@ -50,7 +50,7 @@ def restores(folder: Path) -> None:
     generator = Generator(from_folder.load(folder), 154)
     generator.add_adapters(2, 2, seed=0)
     lq = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    assert benchmarks.restore(generator, lq, 4).shape == (20, 28, 3)
+    assert restore(generator, lq, 4).shape == (20, 28, 3)
     maps = features.load(folder / "features")(torch.zeros(1, 3, 32, 32))
     assert [f.shape[2] for f in maps] == [8, 4, 2]
 
@@ -64,17 +64,22 @@ def test_the_shipped_model_is_whole_and_small(shipped: Path) -> None:
 def test_the_shipped_model_is_the_one_that_the_code_trains(shipped: Path) -> None:
     """Same classes and shapes as `source: train` makes, so its command can make it again."""
     backbone = from_folder.load(shipped)
-    for got, fresh in (
-        (backbone.vae, pretraining.small_vae()),
-        (backbone.denoiser, pretraining.small_unet()),
+    for got, fresh, weights in (
+        (backbone.vae, pretraining.small_vae(), 1.6e6),
+        (backbone.denoiser, pretraining.small_unet(), 3.0e6),
     ):
         shapes, expected = ({k: v.shape for k, v in m.state_dict().items()} for m in (got, fresh))
         assert shapes == expected
+        assert sum(p.numel() for p in fresh.parameters()) == pytest.approx(weights, rel=0.03)
     assert backbone.schedule.prediction == "epsilon"
     assert float(backbone.schedule.signal[273] ** 2) == pytest.approx(0.63574, abs=5e-6)
     assert backbone.prompt.shape == pretraining.PROMPT_SHAPE
-    config = files.read_json(shipped / "features" / "config.json")
-    assert config == json.loads(json.dumps(pretraining.FEATURES))
+    fresh = pretraining.small_features()
+    assert [info["num_chs"] for info in fresh.feature_info] == [24, 48, 96, 48]
+    state = load_file(shipped / "features" / "model.safetensors")
+    assert {k: v.shape for k, v in state.items()}.items() <= {
+        k: v.shape for k, v in fresh.state_dict().items()
+    }.items()
 
 
 def test_the_shipped_files_name_no_path_of_the_machine_that_made_them() -> None:

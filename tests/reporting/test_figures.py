@@ -1,6 +1,7 @@
 """Figures and before/after sheets: what they show, and equal bytes for equal values."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from PIL import Image
 from omgsr.core import images
 from omgsr.evaluation.composite import AVERAGE
 from omgsr.reporting import figures, paper_numbers, plot_style, sheets, timestep_figure
+from omgsr.reporting.compared import Run
 
 
 def digest(figure, path):
@@ -39,7 +41,12 @@ def composites(*variants):
     ]
     table = pd.DataFrame(rows, columns=["run", "benchmark", "composite"], dtype=object)
     runs = list(dict.fromkeys(table["run"]))
-    return table, {r: int(r.split("-")[1]) for r in runs}, {r: r.split("-")[0] for r in runs}
+    return table, [Run(name=r, variant=r.split("-")[0], t=int(r.split("-")[1])) for r in runs]
+
+
+def ours(axes):
+    """The lines but for the first, which is the paper's, behind all others."""
+    return axes.lines[1:]
 
 
 def texts(figure):
@@ -81,13 +88,13 @@ def test_losses_have_a_panel_for_each_term_and_a_line_for_each_run():
 
 
 def test_seeds_are_points_about_the_mean_of_their_timestep():
-    table, timesteps, variants = composites("full")
+    table, runs = composites("full")
+    timesteps = {run.name: run.t for run in runs}
     table = table.dropna()
     again = table.assign(run=table["run"] + "-1", composite=table["composite"].astype(float) - 0.2)
-    timesteps = {**timesteps, **{f"{run}-1": t for run, t in timesteps.items()}}
-    variants = {**variants, **{f"{run}-1": name for run, name in variants.items()}}
+    more = [replace(run, name=f"{run.name}-1", seed=1) for run in runs]
     both = pd.concat([table, again])
-    (axes,) = figures.composite_curve(both, timesteps, variants).axes
+    (axes,) = figures.composite_curve(both, [*runs, *more]).axes
     (line,) = (line for line in axes.lines if line.get_label() == "average")
     first = table[table["benchmark"] == "average"].set_index("run")["composite"].astype(float)
     expected = sorted((timesteps[run], value - 0.1) for run, value in first.items())
@@ -100,20 +107,20 @@ def test_composites_run_from_999_to_1_with_the_best_named():
     (axes,) = figure.axes
     left, right = axes.get_xlim()
     assert left > 999 > 1 > right
-    assert {line.get_label() for line in axes.lines} == {"x", "y", "average"}
-    assert all(list(line.get_xdata()) == [1, 273, 999] for line in axes.lines)
+    assert {line.get_label() for line in ours(axes)} == {"x", "y", "average"}
+    assert all(list(line.get_xdata()) == [1, 273, 999] for line in ours(axes))
     assert "best average: t = 273" in texts(figure)
 
 
 def test_several_variants_have_a_line_each():
     (axes,) = figures.composite_curve(*composites("full", "no_lrr")).axes
-    assert [line.get_label() for line in axes.lines] == ["full", "no_lrr"]
+    assert [line.get_label() for line in ours(axes)] == ["full", "no_lrr"]
 
 
 def test_without_values_the_figure_says_so():
-    table, timesteps, variants = composites("full")
+    table, runs = composites("full")
     table["composite"] = None
-    empty = figures.composite_curve(table, timesteps, variants)
+    empty = figures.composite_curve(table, runs)
     assert "at least two" in empty.texts[0].get_text()
     assert "No run" in figures.loss_curves({}).texts[0].get_text()
 
@@ -194,11 +201,11 @@ def test_sheets_refuse_what_cannot_be_compared():
 def test_the_papers_line_is_behind_and_pdfs_are_the_same_every_time(tmp_path):
     rows = [(run, b, v) for b in ("x", AVERAGE) for run, v in (("full-999", 0.1), ("full-1", 0.9))]
     frame = pd.DataFrame(rows, columns=["run", "benchmark", "composite"])
-    given = {"full-999": 999, "full-1": 1}, dict.fromkeys(("full-999", "full-1"), "full")
+    given = [Run(name=f"full-{t}", variant="full", t=t) for t in (999, 1)]
     paper = paper_numbers.figure_4()
     assert paper.set_index("t").loc[273, "composite"] == 0.9774
     assert len(paper) == 12
-    drawn = [figures.composite_curve(frame, *given, paper) for _ in range(2)]
+    drawn = [figures.composite_curve(frame, given) for _ in range(2)]
     line = drawn[0].axes[0].lines[0]
     assert "Table 5" in line.get_label()
     assert list(line.get_ydata()) == list(paper["composite"])

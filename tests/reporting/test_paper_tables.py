@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 
 from omgsr.evaluation import metrics
 from omgsr.reporting import paper_numbers, paper_tables, table_formats, tables
-from omgsr.reporting.paper_tables import Run
+from omgsr.reporting.compared import Compared, Run
 from omgsr.reporting.tables import DASH, Table
 from tests.reporting.test_tables import compiled
 
@@ -40,8 +41,13 @@ def scored(names: list[str]) -> pd.DataFrame:
 
 
 def made(runs: list[Run], methods: tuple[str, ...] = ("bicubic",)) -> dict[int, Table]:
-    scores = scored([*methods, *(run.name for run in runs)])
-    return paper_tables.tables(scores, runs, methods, SETS, SIZES, OURS, [one.name for one in OURS])
+    told = compared(runs, methods, combined=tuple(one.name for one in OURS))
+    return paper_tables.tables(scored([*told.names]), told)
+
+
+def compared(runs: list[Run], methods: tuple[str, ...] = (), **changes: Any) -> Compared:
+    given = {"benchmarks": SETS, "sizes": SIZES, "traits": tuple(OURS)} | changes
+    return Compared(runs=tuple(runs), methods=methods, **given)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +90,9 @@ def test_table_3_has_the_papers_ten_methods_beside_ours_and_ranks_them_apart() -
 def test_every_printed_value_of_table_3_is_quoted_as_printed() -> None:
     sets, sizes = dict.fromkeys(paper_numbers.IMAGES, True), dict(paper_numbers.IMAGES)
     names = [*dict.fromkeys(paper_numbers.table(3)["metric"])]
-    traits = [metrics.traits(name) for name in names]
-    found = paper_tables.tables(scored([]), [], (), sets, sizes, traits, ())[3]
+    traits = tuple(metrics.traits(name) for name in names)
+    told = compared([], benchmarks=sets, sizes=sizes, traits=traits)
+    found = paper_tables.tables(scored([]), told)[3]
     text = list(csv.reader(io.StringIO(table_formats.plain_csv(found))))
     value = {
         (row[0], row[1], head): float(cell)
@@ -107,14 +114,14 @@ def test_a_set_of_another_size_or_name_has_nothing_quoted_beside_it() -> None:
     runs = swept(("full",), (273,))
     scores = scored([run.name for run in runs])
     sizes = SIZES | {"realsr": 20, "reallr200": 47}
-    assert paper_tables.tables(scores, runs, (), SETS, sizes, OURS, ()) == {}
+    assert paper_tables.tables(scores, compared(runs, sizes=sizes)) == {}
 
 
 def test_a_method_that_has_none_of_the_papers_benchmarks_is_not_in_table_3() -> None:
     runs = swept(("full",), (273,))
     scores = scored(["bicubic", "theirs", *(run.name for run in runs)])
     scores = scores[(scores["run"] != "theirs") | (scores["benchmark"] == "mine")]
-    found = paper_tables.tables(scores, runs, ("bicubic", "theirs"), SETS, SIZES, OURS, ())[3]
+    found = paper_tables.tables(scores, compared(runs, ("bicubic", "theirs")))[3]
     assert found.runs[:-10] == ("bicubic", "full-273")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from omgsr.evaluation import metrics
 from omgsr.reporting import table_formats, tables
+from omgsr.reporting.compared import Compared
 from omgsr.reporting.tables import COMPOSITE, DASH, Line, Table
 
 PSNR, NIQE, LPIPS = (metrics.traits(name) for name in ("psnr", "niqe", "lpips"))
@@ -40,17 +41,11 @@ def frames():
     return pd.DataFrame(rows, columns=columns), composites
 
 
-def table(**changes):
-    scores, composites = frames()
-    given = {
-        "scores": scores,
-        "composites": composites,
-        "runs": ("bicubic", "full-auto-0"),
-        "benchmarks": {"pairs": True, "lq_only": False},
-        "metrics": (PSNR, NIQE),
-        "notes": ("A note & more.",),
-    }
-    return tables.score_table(**(given | changes))
+def table(runs=("bicubic", "full-auto-0"), metrics=(PSNR, NIQE), composites=None):
+    scores, none = frames()
+    told = Compared(methods=runs, benchmarks={"pairs": True, "lq_only": False}, traits=metrics)
+    composites = none if composites is None else composites
+    return tables.score_table(scores, composites, told, ("A note & more.",))
 
 
 def test_the_best_and_the_second_are_marked_in_the_direction_of_the_metric():
@@ -151,9 +146,9 @@ def test_latex_is_escaped_and_ruled():
 
 def test_runs_down_leaves_out_what_has_no_value():
     lines = (line(1.0, None, benchmark="a"), line(None, None, benchmark="b"))
-    laid = tables.grid(Table(runs=("p", "q"), lines=lines, down="runs"))
-    assert laid.head == ("Benchmark", "Run", "psnr ↑")
-    assert [[[cell.text for cell in row] for row in rows] for rows in laid.blocks] == [
+    head, blocks = tables.grid(Table(runs=("p", "q"), lines=lines, down="runs"))
+    assert head == ("Benchmark", "Run", "psnr ↑")
+    assert [[[cell.text for cell in row] for row in rows] for rows in blocks] == [
         [["a", "p", "1.00"]]
     ]
     shown = Table(runs=("p", "q"), lines=lines, down="runs")

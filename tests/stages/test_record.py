@@ -14,8 +14,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 
+from omgsr.config import load
 from stages import record
-from stages.tracking import labels
+from stages.tracking import evidence
 
 RUN = "full-auto-0"
 Stage = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -269,7 +270,9 @@ def test_an_unreachable_store_loses_nothing(project: Path, stage: Stage) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        "reports/timestep.json", "reports/scores.csv", "runs/full-auto-0/model/omgsr.json",
+        "reports/timestep.json",
+        "reports/scores.csv",
+        "runs/full-auto-0/model/omgsr.json",
         "dvc.lock",
     ],
 )
@@ -287,7 +290,7 @@ def test_a_run_that_dvc_did_not_lock_is_named(
 ) -> None:
     monkeypatch.chdir(project)
     with pytest.raises(FileNotFoundError, match="train@no_lrr-1-0"):
-        record.lock_entries("no_lrr-1-0", ("train", "infer"))
+        record.lock_entries(evidence.share(load()).locked, "no_lrr-1-0", ("train", "infer"))
 
 
 def run_git(*commands: str) -> None:
@@ -301,10 +304,10 @@ def test_the_way_back_is_commit_changes_and_lock(
 ) -> None:
     monkeypatch.chdir(project)
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    assert labels.origin() == ("", "")
-    assert "git.commit" not in labels.tags(RUN, "mini", None, labels.origin())
+    assert evidence.origin() == ("", "")
+    assert "git.commit" not in evidence.tags(RUN, "mini", None, evidence.origin())
     run_git("init -q", "add params.yaml dvc.lock", "commit -q -m x")
-    clean = labels.tags(RUN, "mini", None, labels.origin())
+    clean = evidence.tags(RUN, "mini", None, evidence.origin())
     assert len(clean["git.commit"]) == 40
     assert f"git checkout {clean['git.commit'][:12]}\n" in clean["mlflow.note.content"]
     assert f"dvc checkout runs/{RUN}" in clean["mlflow.note.content"]
@@ -312,8 +315,8 @@ def test_the_way_back_is_commit_changes_and_lock(
     changed = (project / "params.yaml").read_text() + "# changed\n"
     (project / "params.yaml").write_text(changed)
     (project / "dvc.lock").write_text("{}")  # is the result, not a change of what made it
-    commit, patch = labels.origin()
-    told = labels.tags(RUN, "mini", None, (commit, patch))
+    commit, patch = evidence.origin()
+    told = evidence.tags(RUN, "mini", None, (commit, patch))
     assert told["git.changed"] == "params.yaml"
     assert "git apply changes.patch" in told["mlflow.note.content"]
     (project / "changes.patch").write_text(patch)

@@ -15,7 +15,7 @@ import pytest
 
 from omgsr.core import images
 from omgsr.data import manifest
-from omgsr.reporting import summary
+from omgsr.reporting import compared
 
 RUNS = ("bicubic", "full-999-0", "full-1-0")
 PAIRED, LQ_ONLY = "mini_standard", "mini_lq_leaves"
@@ -124,7 +124,7 @@ def workspace(tmp_path_factory, checkout):
 
 
 def test_scores_of_a_run(workspace):
-    scores = summary.read_scores(workspace / "runs", ["full-999-0"])
+    scores = compared.read_scores(workspace / "runs", ["full-999-0"])
     keys = set(scores[["benchmark", "image", "metric"]].itertuples(index=False, name=None))
     paired = {(PAIRED, i, m) for i in ("im0", "im1", "") for m in ("psnr", "ssim", "niqe")}
     assert keys >= paired | {(LQ_ONLY, "im0", "niqe"), (LQ_ONLY, "", "niqe")}
@@ -173,7 +173,11 @@ def test_the_page_shows_everything_and_is_the_same_every_time(workspace):
     path = workspace / "reports/index.html"
     html = path.read_text()
     for title in (
-        "Mid-timestep", "Scores", "The paper&#39;s tables", "Against bicubic", "Composite score",
+        "Mid-timestep",
+        "Scores",
+        "The paper&#39;s tables",
+        "Against bicubic",
+        "Composite score",
         "Training",
     ):
         assert f">{title}</h2>" in html

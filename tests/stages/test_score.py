@@ -19,7 +19,8 @@ from omgsr.core import images
 from omgsr.data import manifest
 from omgsr.evaluation import metrics, statistics
 from omgsr.evaluation.composite import composite
-from omgsr.reporting import summary, tables
+from omgsr.reporting import compared, tables
+from omgsr.reporting.compared import Compared
 from stages import score
 from tests.helpers import weights
 
@@ -152,7 +153,7 @@ def test_fid_is_a_row_of_the_set(scored):
 def test_the_report_copes_with_a_metric_that_has_no_image_rows(scored):
     folder, _ = scored
     shutil.copytree(folder / f"runs/{RUN}", folder / "runs/other", dirs_exist_ok=True)
-    frame = summary.read_scores(folder / "runs", [RUN, "other"])
+    frame = compared.read_scores(folder / "runs", [RUN, "other"])
     traits = [metrics.traits(name) for name in ("psnr", "fid")]
     lower = {one.name: one.lower_better for one in traits}
     assert set(statistics.intervals(frame)["metric"]) == {"psnr"}
@@ -160,7 +161,8 @@ def test_the_report_copes_with_a_metric_that_has_no_image_rows(scored):
     assert gaps.loc[["fid"], ["low", "high", "won"]].isna().all(axis=None)
     assert gaps.loc[["psnr"], ["low", "high", "won"]].notna().all(axis=None)
     paired = {"pairs": True, "alone": False, "named": False}
-    table = tables.score_table(frame, composite(frame, lower), [RUN, "other"], paired, traits)
+    told = Compared(methods=(RUN, "other"), benchmarks=paired, traits=tuple(traits))
+    table = tables.score_table(frame, composite(frame, lower), told)
     lines = {(one.benchmark, one.traits.name): one.texts for one in table.lines}
     dashes = (tables.DASH, tables.DASH)
     assert lines.get(("alone", "fid"), dashes) == dashes

@@ -16,8 +16,8 @@ from omgsr.data.datasets import Batch
 from omgsr.method.generator import Generator
 from omgsr.models import features, foundation
 from omgsr.models.backbones import from_folder
-from omgsr.training.settings import Settings
 from omgsr.training.trainer import Trainer
+from tests.helpers import models
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def test_one_photograph_is_learnt_to_the_limit_of_the_frozen_decoder(
     with torch.no_grad():
         backbone = generator.backbone
         limit = float((backbone.decode(backbone.encode(x_hq)) - x_hq).abs().mean())
-    plan = Settings(
+    plan = models.settings(
         losses={"l1": 1.0}, steps=100, batch=1, accumulate=1, lr=3e-3, lr_schedule="cosine",
         weight_decay=0.0, clip_grad=1.0, real_label=0.8, seed=0,
     )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from omgsr.training import optimisers
+from omgsr.training import memory
 from tests.helpers import models
 
 
@@ -16,7 +16,7 @@ def test_8_bit_moments_train_nearly_as_32_bit_ones() -> None:
     for name in ("adamw", "adamw8bit"):
         weight = nn.Parameter(torch.zeros(64, 128))
         goal = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
-        optimiser = optimisers.build(name, [weight], lr=0.1, weight_decay=0.0)  # type: ignore[arg-type]
+        optimiser = memory.optimiser(name, [weight], lr=0.1, weight_decay=0.0)  # type: ignore[arg-type]
         for _ in range(60):
             optimiser.zero_grad()
             (weight - goal).square().sum().backward()
@@ -45,22 +45,25 @@ def test_a_run_with_8_bit_moments_resumes_exactly(tiny: Path) -> None:
 def test_without_bitsandbytes_the_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ImportError, match=r"train.optimiser: adamw8bit needs bitsandbytes"):
-        optimisers.build("adamw8bit", [nn.Parameter(torch.zeros(2))], 0.1, 0.0)
+        memory.optimiser("adamw8bit", [nn.Parameter(torch.zeros(2))], 0.1, 0.0)
 
 
-def test_the_average_by_hand() -> None:
-    weight = nn.Parameter(torch.tensor([0.0]))
-    average = optimisers.Average([weight], decay=0.5)
-    expected = 0.0
-    for step, value in enumerate((1.0, 3.0, 2.0, 5.0)):
-        with torch.no_grad():
-            weight.fill_(value)
-        average.update()
-        decay = min(0.5, (1 + step) / (10 + step)) if step else 0.0
-        expected = decay * expected + (1 - decay) * value
-    with average.in_place():
-        assert float(weight.detach()) == pytest.approx(expected)
-    assert float(weight.detach()) == 5.0
+def test_the_average_by_hand(tiny: Path) -> None:
+    """Over real steps, whose third decay, 0.25, is limited to 0.2, and after a resume."""
+    cut, again = (models.trainer(tiny, ema=0.2, lr=1e-2) for _ in range(2))
+    expected = torch.zeros(())
+    for step in range(4):
+        trainer = again if step == 3 else cut
+        if step == 3:
+            again.load_state_dict(cut.state_dict())
+        trainer.update([models.batch(step)])
+        decay = min(0.2, (1 + step) / (10 + step)) if step else 0.0
+        values = torch.cat([value.flatten() for value in trainer.adapters()])
+        expected = decay * expected + (1 - decay) * values
+    with again.result():
+        averaged = torch.cat([value.flatten() for value in again.adapters()])
+    torch.testing.assert_close(averaged, expected, rtol=1e-5, atol=1e-7)
+    assert (averaged - values).abs().max() > 1e-3
 
 
 def test_the_average_is_what_a_training_gives(tiny: Path) -> None:

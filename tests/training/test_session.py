@@ -14,9 +14,8 @@ from omgsr.core import files
 from omgsr.data.datasets import Pairs
 from omgsr.data.manifest import Row
 from omgsr.method import lora
-from omgsr.training import checkpoint
-from omgsr.training.checkpoint import CheckpointError
-from omgsr.training.session import Session, fingerprint
+from omgsr.training import session as checkpoint
+from omgsr.training.session import CheckpointError, Session, fingerprint
 from omgsr.training.trainer import NonFiniteLoss, fit
 from tests.helpers import models
 
@@ -29,9 +28,12 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
 def start(tiny: Path, work: Path, **changes: Any) -> Session:
     """A new process in all but name: fresh models, another state of the global generators."""
     torch.manual_seed(int.from_bytes(os.urandom(2), "big"))
-    plan = {"steps": 5, "batch": 1, "accumulate": 2, "clip_grad": 1.0, "lr_schedule": "cosine"}
+    plan = {
+        "steps": 5, "batch": 1, "accumulate": 2, "clip_grad": 1.0, "lr_schedule": "cosine",
+        "checkpoint_every": 2,
+    }  # fmt: skip
     trainer = models.trainer(tiny, **(plan | changes))
-    return Session(trainer=trainer, work=work, checkpoint_every=2, log_every=1)
+    return Session(trainer=trainer, work=work)
 
 
 def run(session: Session, rows: list[Row], until: int = 99, crop: int | None = 16) -> None:
@@ -82,8 +84,7 @@ def test_resuming_twice_and_the_heads(tiny: Path, tmp_path: Path, rows: list[Row
 def test_history_keeps_every_nth_step_and_the_last(
     tiny: Path, tmp_path: Path, rows: list[Row]
 ) -> None:
-    session = start(tiny, tmp_path)
-    session.log_every = 3
+    session = start(tiny, tmp_path, log_every=3)
     run(session, rows)
     session.write_history(tmp_path / "history.csv")
     table = pd.read_csv(tmp_path / "history.csv")
@@ -216,9 +217,14 @@ def scores_of(values: list[float]) -> Any:
     return lambda generator: {"val/psnr": next(left)}
 
 
+def validation(metric: str) -> dict[str, Any]:
+    """Every second step; what is scored, and how, is the test's own."""
+    return {"images": 1, "pairs": 1, "every": 2, "metrics": [metric]}
+
+
 def test_validation_rows_and_the_last_step(tiny: Path, tmp_path: Path, rows: list[Row]) -> None:
-    session = start(tiny, tmp_path, gradient_norms_every=3)
-    session.log_every, session.validate_every = 100, 2
+    plan = {"gradient_norms_every": 3, "log_every": 100, "validation": validation("psnr")}
+    session = start(tiny, tmp_path, **plan)
     session.validate = scores_of([1.0, 2.0, 3.0])
     run(session, rows)
     session.write_history(tmp_path / "history.csv")
@@ -238,8 +244,7 @@ def test_the_best_validation_gives_the_adapters(
     values = {2: 5.0, 4: 7.0, 5: 6.0} if metric == "psnr" else {2: 5.0, 4: 3.0, 5: 4.0}
 
     def begin() -> Session:
-        session = start(tiny, tmp_path)
-        session.final, session.validate_every = metric, 2
+        session = start(tiny, tmp_path, final=metric, validation=validation(metric))
 
         def validate(generator: Any) -> dict[str, float]:
             step = session.trainer.step

@@ -1,4 +1,1 @@
-"""Picture files in and out: formats, metadata, what to restore, and the record of what was done.
-
-Part of `inference`.
-"""
+"""Picture files in and out: formats, metadata, what to restore, and the record of it."""

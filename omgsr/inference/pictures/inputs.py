@@ -9,7 +9,6 @@ from pathlib import Path
 from omgsr.core import images
 from omgsr.core.image_files import ImageError
 from omgsr.data import image_lists
-from omgsr.data.image_lists import ListError
 
 _LISTS = (".txt", ".json", ".parquet")
 
@@ -19,9 +18,8 @@ class InputError(ValueError):
 
 
 def plan(
-    inputs: Sequence[str | Path], output: Path, suffix: str | None = ".png",
-    refused: list[str] | None = None,
-) -> dict[Path, Path]:  # fmt: skip
+    inputs: Sequence[str | Path], output: Path, suffix: str | None, refused: list[str]
+) -> dict[Path, Path]:
     """{input file: output file} in the order of the inputs; every output lies below `output`.
 
     An input is a file, a folder (every depth, mirrored below `output`), a quoted glob pattern
@@ -29,26 +27,22 @@ def plan(
     image_lists.py reads it. `suffix` None keeps each input's own. A file named twice counts once.
     Files that would get one name all keep their suffix in it: a_png.png, a_jpg.png.
 
-    An InputError names an input that is missing or empty, two that still collide, and an output
-    that cannot be written or would overwrite an input. With `refused`, inputs that cannot be used
-    are named in it, and the others planned, if there are any.
+    Inputs that are missing, empty or locked are named in `refused`, and the others planned. An
+    InputError says that there are none, or names two that still collide and an output that cannot
+    be written or would overwrite an input.
     """
     found: dict[Path, tuple[Path, Path]] = {}  # the real file => as it was found, relative
-    failed: list[str] = []
     for given in inputs:
-        for file, relative in _usable(given, output, failed):
+        for file, relative in _usable(given, output, refused):
             found.setdefault(file.resolve(), (file, relative))
-    if failed and (refused is None or not found):
-        raise InputError("; ".join(failed))
     if not found:
-        raise InputError("no input given: name files, folders, patterns or lists of images")
+        none = "no input given: name files, folders, patterns or lists of images"
+        raise InputError("; ".join(refused) or none)
     names = _names(list(found.values()), suffix)
     targets = {file: output / name for file, name in names.items()}
     _keep_inputs(targets)
     if not all(target.exists() for target in targets.values()):
         _require_writable(output)
-    if refused is not None:
-        refused += failed
     return targets
 
 
@@ -57,7 +51,7 @@ def _usable(given: str | Path, output: Path, failed: list[str]) -> list[tuple[Pa
     locked: list[Path] = []
     try:
         found = _expand(given, output, locked)
-    except (InputError, ImageError, ListError) as error:
+    except (InputError, ImageError) as error:
         found = []
         failed += [] if locked else [str(error)]
     failed += [f"{folder}: cannot be read: Permission denied" for folder in locked]

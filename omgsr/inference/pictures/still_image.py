@@ -15,6 +15,8 @@ from omgsr.core import image_files, pixel_formats
 from omgsr.inference.pictures import metadata
 from omgsr.inference.pictures.metadata import ORIENTATION
 
+Pixels = NDArray[Any]
+Alpha = Pixels | None
 _GREY = (0, 4)  # PNG's colour types without and with alpha
 _BITS = 258  # TIFF's tag
 
@@ -29,8 +31,8 @@ class Picture:
     sizes; dpi: pixels per inch along x and y.
     """
 
-    colour: NDArray[Any]
-    alpha: NDArray[Any] | None = None
+    colour: Pixels
+    alpha: Alpha = None
     grey: bool = False
     icc: bytes | None = None
     exif: bytes | None = None
@@ -63,9 +65,7 @@ def read(path: Path | str) -> Picture:
         )
 
 
-def _pixels(
-    image: Image.Image, path: Path | str, turn: int
-) -> tuple[NDArray[Any], NDArray[Any] | None, bool]:
+def _pixels(image: Image.Image, path: Path | str, turn: int) -> tuple[Pixels, Alpha, bool]:
     """Colour, alpha, and whether the file has one channel for colour."""
     if pixel_formats.is_deep_grey(image):
         levels, clear = pixel_formats.deep_grey(image)
@@ -90,14 +90,12 @@ def _layout(image: Image.Image, path: Path | str) -> tuple[int, bool]:
     return (16 if deep else 8), grey
 
 
-def _decoded(
-    path: Path | str, image: Image.Image, turn: int
-) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _decoded(path: Path | str, image: Image.Image, turn: int) -> tuple[Pixels, Alpha]:
     """Colour and alpha of 16 bits by OpenCV, which keeps them."""
     data = bytearray(Path(path).read_bytes())
     if image.format == "TIFF" and turn != 1:
         _straighten(data)
-    pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     refused = image_files.ImageError(
         f"{path}: this layout of 16 bits is not read; save the image as a 16-bit PNG"
     )
@@ -123,7 +121,7 @@ def _straighten(data: bytearray) -> None:
             struct.pack_into(order + "H", data, entry + value, 1)
 
 
-def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
     """Upright pixels of an EXIF orientation 1 to 8."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)

@@ -13,6 +13,7 @@ from omgsr.core import files
 from omgsr.inference.pictures import deep_files, metadata
 from omgsr.inference.pictures.still_image import Picture
 
+Floats = NDArray[np.float32]
 FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -29,17 +30,11 @@ _SEGMENT = 2**16 - 3  # bytes of a JPEG's, at most
 _XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"  # with which XMP begins there
 
 
-def can_write(suffix: str, picture: Picture) -> bool:
-    """Whether `write` takes a file of this suffix for the picture, with its alpha."""
-    kind = FORMATS.get(suffix.lower())
-    return kind is not None and (picture.alpha is None or kind in _ALPHA)
-
-
 def write(
     path: Path | str,
     picture: Picture,
-    colour: NDArray[np.float32],
-    alpha: NDArray[np.float32] | None = None,
+    colour: Floats,
+    alpha: Floats | None = None,
     quality: int = 95,
 ) -> None:
     """Restored colour (H, W, 3) and alpha (H, W) in [0, 1] => the file that `path` ends in.
@@ -52,7 +47,7 @@ def write(
     """
     kind = _format(Path(path), colour, alpha)
     deep = picture.colour.dtype == np.uint16 and kind in _DEEP
-    levels = _levels(path, colour, alpha, picture.grey, np.uint16 if deep else np.uint8)
+    levels = _levels(path, colour, alpha, picture.grey, deep)
     if deep and kind == "TIFF" and levels.shape[2:] == (2,):
         levels = levels[..., [0, 0, 0, 1]]  # such a TIFF Pillow does not read, and OpenCV in 8 bits
     if picture.grey and (kind == "WEBP" or levels.shape[2:] == (4,)):
@@ -82,11 +77,7 @@ def _format(path: Path, colour: NDArray[Any], alpha: NDArray[Any] | None) -> str
 
 
 def _levels(
-    path: Path | str,
-    colour: NDArray[np.float32],
-    alpha: NDArray[np.float32] | None,
-    grey: bool,
-    kind: type[np.uint8] | type[np.uint16],
+    path: Path | str, colour: Floats, alpha: Floats | None, grey: bool, deep: bool
 ) -> NDArray[Any]:
     """Whole numbers (H, W) or (H, W, channels), alpha last."""
     if colour.ndim != 3 or colour.shape[2] != 3:
@@ -98,7 +89,7 @@ def _levels(
     planes = colour if alpha is None else np.concatenate([colour, alpha[..., None]], axis=2)
     if not np.isfinite(planes).all():
         raise ValueError(f"{path}: the restored image holds NaN or infinity; nothing was written")
-    top = np.iinfo(kind).max
+    kind, top = (np.uint16, 65535) if deep else (np.uint8, 255)
     levels = np.rint(np.clip(planes, 0, 1) * np.float32(top)).astype(kind)
     return levels[..., 0] if levels.shape[2] == 1 else levels
 

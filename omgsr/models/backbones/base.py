@@ -1,6 +1,6 @@
 """The one type that the rest of the code sees of a pre-trained model."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -29,6 +29,9 @@ class Backbone(nn.Module):
     """(1, C, 1, 1) by which a shifted latent is multiplied, to unit variance or so."""
     prompt: Tensor
     """(1, tokens, width) embedding of the one prompt."""
+    encoder_targets: ClassVar[tuple[str, ...]]
+    denoiser_targets: ClassVar[tuple[str, ...]]
+    """Layers of the VAE's encoder and of the denoiser that get an adapter."""
 
     def __init__(
         self,
@@ -39,15 +42,11 @@ class Backbone(nn.Module):
         prompt: Tensor,
         shift: float,
         scale: float,
-        encoder_targets: tuple[str, ...],
-        denoiser_targets: tuple[str, ...],
     ) -> None:
         super().__init__()
         self.vae = vae.requires_grad_(False).eval()
         self.denoiser = denoiser.requires_grad_(False).eval()
         self.schedule = schedule
-        self.encoder_targets = encoder_targets
-        self.denoiser_targets = denoiser_targets
         self.register_buffer("shift", torch.tensor(shift).view(1, 1, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor(scale).view(1, 1, 1, 1), persistent=False)
         self.register_buffer("prompt", prompt, persistent=False)

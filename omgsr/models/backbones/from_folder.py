@@ -8,10 +8,7 @@ from omgsr.models.backbones.stable_diffusion import Mini, StableDiffusion
 
 # Which model of a family it is, the foundation stage has checked (omgsr/models/catalogue.py).
 FAMILIES: dict[str, type[StableDiffusion]] = {
-    "sd": StableDiffusion,
-    "sd15": StableDiffusion,
-    "sd21-base": StableDiffusion,
-    "sd21-768": StableDiffusion,
+    **dict.fromkeys(("sd", "sd15", "sd21-base", "sd21-768"), StableDiffusion),
     "mini": Mini,
 }
 

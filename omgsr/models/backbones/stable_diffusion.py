@@ -22,8 +22,8 @@ ENCODER_TARGETS = DENOISER_TARGETS = (
 class StableDiffusion(Backbone):
     """AutoencoderKL + UNet2DConditionModel + DDPMScheduler in the hub's folder layout."""
 
-    adapted: ClassVar[tuple[str, ...]] = DENOISER_TARGETS
-    """Layers of the UNet that get an adapter."""
+    encoder_targets = ENCODER_TARGETS
+    denoiser_targets: ClassVar[tuple[str, ...]] = DENOISER_TARGETS
 
     @classmethod
     def from_folder(cls, foundation: Path, folder: Path, origin: int) -> Self:
@@ -56,8 +56,6 @@ class StableDiffusion(Backbone):
             prompt=load_file(prompt_file)["prompt"].float(),
             shift=vae.config.shift_factor or 0.0,
             scale=vae.config.scaling_factor,
-            encoder_targets=ENCODER_TARGETS,
-            denoiser_targets=cls.adapted,
         )
 
     def predict(self, z_t: Tensor, t: int) -> Tensor:
@@ -73,9 +71,7 @@ class Mini(StableDiffusion):
     Every linear layer is adapted too, which makes its restored pictures better.
     """
 
-    adapted: ClassVar[tuple[str, ...]] = (
-        *DENOISER_TARGETS, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2",
-    )  # fmt: skip
+    denoiser_targets = (*DENOISER_TARGETS, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")
 
 
 def _network(kind: Any, folder: Path) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from omgsr.inference.pictures import inputs
-from omgsr.inference.pictures.inputs import InputError, plan
+from omgsr.inference.pictures.inputs import InputError
 
 
 @pytest.fixture
@@ -18,6 +18,15 @@ def here(tmp_path, monkeypatch):
 
 
 OUT = Path("out")
+
+
+def plan(given, output, suffix=".png", refused=None):
+    """With `refused`, what cannot be used is named in it; without, nothing may be."""
+    failed = [] if refused is None else refused
+    found = inputs.plan(given, output, suffix, failed)
+    if failed and refused is None:
+        raise InputError("; ".join(failed))
+    return found
 
 
 def make(*names):
@@ -226,7 +235,7 @@ def test_every_output_lies_below_the_output_folder(here):
     found = plan(["x", "../up", "../up/*.png", Path("../in/x/a.png")], here / "out")
     for target in found.values():
         assert target.resolve().is_relative_to((here / "out").resolve())
-    assert inputs.plan(["."], here / "out") == {Path("x/a.png"): here / "out/x/a.png"}
+    assert plan(["."], here / "out") == {Path("x/a.png"): here / "out/x/a.png"}
 
 
 def test_inputs_that_cannot_be_used_do_not_stop_the_others(here):
@@ -266,21 +275,21 @@ def bound():
 PERMITTED = """
 from pathlib import Path
 from omgsr.core import images
-from omgsr.inference.pictures import inputs
+from tests.inference.pictures.test_inputs import plan
 def said(call, *given, **options):
     try:
         print([str(path) for path in call(*given, **options)], flush=True)
     except ValueError as error:
         print(error, flush=True)
 refused = []
-said(inputs.plan, ["in"], Path("out"), refused=refused)
+said(plan, ["in"], Path("out"), refused=refused)
 print(refused)
-said(inputs.plan, ["in"], Path("out"))
-said(inputs.plan, ["in/locked"], Path("out"))
+said(plan, ["in"], Path("out"))
+said(plan, ["in/locked"], Path("out"))
 said(images.list_images, "in")
-said(inputs.plan, ["in/a.png"], Path("ro"))
-said(inputs.plan, ["in/a.png"], Path("ro/x/y"))
-said(inputs.plan, ["in/d.png"], Path("ro"))
+said(plan, ["in/a.png"], Path("ro"))
+said(plan, ["in/a.png"], Path("ro/x/y"))
+said(plan, ["in/d.png"], Path("ro"))
 """
 
 
