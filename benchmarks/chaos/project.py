@@ -37,8 +37,6 @@ SCALE: dict[str, Any] = {
 }  # fmt: skip
 """What stands in place of profile mini's values; `train` is changed, the others replaced."""
 RESULTS = ("data", "foundation", "runs", "reports")
-CLOCKS = ("runs/*/train/run.json",)
-"""Results with times of the clock in them, which no two runs have alike."""
 NAMES = "select r.name from runs r join experiments e using (experiment_id) where e.name = 'omgsr'"
 COMPLETE = f"{NAMES} and r.lifecycle_stage = 'active' and r.status = 'FINISHED'"
 GIT = ("git", "-c", "user.name=chaos", "-c", "user.email=chaos@localhost")
@@ -46,11 +44,10 @@ Digests = dict[str, str]
 
 
 def digests(folder: Path) -> Digests:
-    """SHA-256 of every result below `folder` but those with times of the clock."""
+    """SHA-256 of every result below `folder`."""
     paths = sorted(p for top in RESULTS for p in (folder / top).rglob("*") if p.is_file())
-    named = {path.relative_to(folder): path for path in paths}
-    kept = {n: p for n, p in named.items() if not any(map(n.match, CLOCKS))}
-    return {name.as_posix(): sha256(path.read_bytes()).hexdigest() for name, path in kept.items()}
+    named = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    return {name: sha256(data).hexdigest() for name, data in named.items()}
 
 
 def departures(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
