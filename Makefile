@@ -34,14 +34,14 @@ sensitivity: $(READY) ## how t* depends on preset, data, latent and backbone => 
 test: $(READY) ## run the tests (minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-# Kernels that this processor could use beside its best ones, which `make test` takes: oneDNN's cap and
-# ATen's. One with AVX2 alone has no others that anybody trains with.
-KERNELS := $(shell grep -qm1 avx512f /proc/cpuinfo 2>/dev/null && echo AVX2:avx2; \
+# Kernels that this processor has beside AVX2's, which `make test` takes (omgsr/core/exact.py): oneDNN's
+# cap and ATen's.
+KERNELS := $(shell grep -qm1 avx512f /proc/cpuinfo 2>/dev/null && echo DEFAULT:avx512; \
 	grep -qm1 -e avx512_bf16 -e amx /proc/cpuinfo 2>/dev/null && echo AVX512_CORE:avx512)
-test-kernels: $(READY) ## run the tests that compute once more, as older processors add
+test-kernels: $(READY) ## run the tests that compute once more, with this processor's own kernels
 	@test -n "$(KERNELS)" || echo "This processor has AVX2 at most: 'make test' has run these kernels."
 	@for kernels in $(KERNELS); do echo "Kernels: $$kernels"; \
-		ONEDNN_MAX_CPU_ISA=$${kernels%:*} ATEN_CPU_CAPABILITY=$${kernels#*:} OMP_NUM_THREADS=1 \
+		ONEDNN_MAX_CPU_ISA=$${kernels%:*} ATEN_CPU_CAPABILITY=$${kernels#*:} MKL_CBWR=AUTO OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'numeric and not slow' || exit 1; done
 
 test-all: test ## run the slow tests too: whole pipelines, killed and resumed

@@ -37,7 +37,6 @@ PIXEL = bytes.fromhex(
 ROW = "name,hq,lq,resize,top,left,height,width\\na,,x.png,0,0,0,0,0\\n"
 PLAN = json.loads(Path("plan.json").read_text())
 CARD = {"variant": "full", "t": 1, "seed": 0, "adapters": {}}
-RUNTIMES = {"start": time.time(), "end": time.time(), "peak_memory_gib": 1.0, "mlflow_run_id": None}
 
 
 def write(path, content):
@@ -56,7 +55,6 @@ def fill(path):
         write(path / "omgsr.json", json.dumps({**CARD, "run": RUN}))
         write(path / "unet_lora_adapter/adapter_model.safetensors", RUN * 1000)
     elif name == "train" and path.parent.parent.name == "runs":
-        write(path / "run.json", json.dumps(RUNTIMES))
         steps = [(step, 1 / step) for step in range(1, 101)]
         write(path / "history.csv", table("step,l1", *steps))
         write(path / "previews/step-000100.png", PIXEL)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from omgsr.core import exact
-
 COMMANDS = {
     "check": "check params.yaml and configs/<profile>.yaml as a whole",
     "composite": "composite scores (Eqs. 20-23) of a CSV of scores",
@@ -23,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; a mistake is one clear message on stderr and exit code 1."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     given = _parser(words[:1]).parse_args(words)
+    from omgsr.core import exact
+
+    exact.begin(exact.profile(Path()))  # before a library is loaded
     try:
         return int(given.run(given))
     except (ValueError, OSError, ImportError) as error:
@@ -41,7 +42,6 @@ def _parser(asked: Sequence[str]) -> argparse.ArgumentParser:
             name, help=line, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name in asked:
-            exact.begin(exact.profile(Path()))  # before a library is loaded
             module = import_module(f"omgsr.commands.{name}")
             one.description = module.__doc__
             module.arguments(one)

@@ -1,4 +1,8 @@
-"""The stages of dvc.yaml: each reads its inputs, calls `omgsr`, and writes its outputs."""
+"""The stages of dvc.yaml: each reads its inputs, calls `omgsr`, and writes its outputs.
+
+This comes before any module of a stage and the libraries that those load, so what the setting
+`exact` needs of them is prepared here, also for workers, ranks of a training and experiments.
+"""
 
 import os
 import subprocess
@@ -9,6 +13,9 @@ from typing import Any
 
 from omgsr.core import exact
 from omgsr.core.fingerprint import sha256
+
+if exact.MARK not in os.environ:
+    exact.begin(exact.profile(Path()))
 
 
 def workspace() -> Path:

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from omgsr import config
@@ -23,6 +24,8 @@ OUT = Path("foundation")
 def train(settings: config.Config) -> None:
     """Trains the small model on the packaged photographs of data.train and dead leaves."""
     plan = settings.foundation.training
+    if settings.exact:
+        torch.set_num_threads(1)  # the number of cores is no part of the weights
     steps = plan.vae_steps + plan.unet_steps + plan.feature_steps if plan else 0
     pictures = [images.read_rgb(photographs.locate(n)) for n in settings.data.train.photographs]
     with tqdm(total=steps, unit="step") as bar:

@@ -6,8 +6,8 @@ GPUs, `0,0,1,1` two places on each, `cpu,cpu` two halves of the cores, and an em
 lease. A lease is a lock on a file that the stage inherits: the system lets go of it when the stage
 ends, however it ends. filelock opens its files so that a process which becomes another loses them.
 
-A profile with `exact: true` is prepared for here. Without a GPU its training is as many processes
-as it has cores, up to train.accumulate; OMGSR_LAUNCH, options of torchrun, says otherwise.
+Without a GPU the training of a profile with `exact: true` is as many processes as it has cores, up
+to train.accumulate; OMGSR_LAUNCH, options of torchrun, says otherwise.
 """
 
 import fcntl
@@ -157,14 +157,12 @@ def main(stage: str, *words: str) -> None:
             "'make install' (it makes .venv), or set OMGSR_PYTHON to a Python that has the "
             "packages of pyproject.toml."
         )
-    settings = exact.profile(Path())
-    exact.begin(settings)
     launch, there = os.environ.get("OMGSR_LAUNCH", ""), devices() if stage in COMPUTE else []
     count = wanted(stage, launch, there)
     if count:
         settle(lease(there, count), len(there))
-    if not launch and not any(entry != "cpu" for entry in there):
-        launch = crew(settings)
+    if stage == "train" and not launch and not any(entry != "cpu" for entry in there):
+        launch = crew(exact.profile(Path()))
     os.execv(sys.executable, [*command(stage, launch), f"stages.{stage}", *words])
 
 

@@ -29,7 +29,7 @@ def encode(settings: config.Config, backbone: Backbone, work: Path) -> list[Mome
     """(name, P, N) of every pair, those that `work` has from before and the others."""
     plan = settings.timestep
     rows = manifest.spread(manifest.read("data/pairs/train.csv"), plan.images)
-    done = latent_moments.Journal(work / "moments.csv")
+    done = latent_moments.Journal(work / "moments.jsonl")
     left = done.left(rows, plan.batch)
     found = latent_moments.pair_moments(
         backbone, left, settings.data.scale, plan.batch, plan.latent, settings.seed

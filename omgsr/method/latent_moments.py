@@ -1,6 +1,7 @@
 """Latent moments of LQ/HQ pairs, for t* (Eqs. 4 and 5)."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from itertools import chain, groupby, repeat
 from pathlib import Path
@@ -28,19 +29,19 @@ class Journal(dict[str, Moment]):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
-        self._file.seek(0)
-        whole = self._file.read().rpartition(b"\n")[0]
-        self._file.truncate(len(whole) + 1 if whole else 0)
+        path.touch()
+        whole = path.read_bytes().rpartition(b"\n")[0]
+        os.truncate(path, len(whole) + 1 if whole else 0)
         for name, power, error in map(json.loads, whole.splitlines()):
             self[name] = (name, power, error)
 
     def add(self, moment: Moment) -> None:
         """Keeps one; floats come back to the last bit."""
         self[moment[0]] = moment
-        self._file.write(json.dumps(moment).encode() + b"\n")
-        self._file.flush()
+        with self._path.open("ab") as file:
+            file.write(json.dumps(moment).encode() + b"\n")
 
     def left(self, rows: Sequence[Row], batch: int) -> list[Row]:
         """The rows of every batch that is not whole: batches stay what they were."""

@@ -59,3 +59,19 @@ def test_files_that_cannot_be_read_are_for_those_who_check_them(tmp_path: Path, 
     assert exact.profile(tmp_path) == {}
     (tmp_path / "params.yaml").write_text(text, encoding="latin-1")
     assert exact.profile(tmp_path) == {}
+
+
+@pytest.mark.parametrize("told", ["true", "false"])
+def test_a_stage_is_prepared_before_it_loads_a_library(
+    checkout: Path, tmp_path: Path, told: str
+) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "params.yaml").write_text("profile: small\n")
+    (tmp_path / "configs/small.yaml").write_text(f"exact: {told}\n")
+    code = "import stages, sys, os; print('numpy' in sys.modules, os.environ.get('MKL_CBWR'))"
+    bare = {k: v for k, v in os.environ.items() if k not in exact.ENVIRONMENT}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=bare | {"PYTHONPATH": str(checkout)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["False", "COMPATIBLE" if told == "true" else "None"]

@@ -55,6 +55,17 @@ def test_permissions_are_those_of_any_new_file(tmp_path):
     assert len(modes) == 1
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_everybody_reads_what_the_umask_lets(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        with files.atomic(tmp_path / "weights") as temporary:
+            temporary.touch(mode=0o600)  # as safetensors makes its files
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "weights").stat().st_mode) == 0o666 & ~umask
+
+
 def test_json_round_trip(tmp_path):
     value = {"t": 154, "mean": 0.1, "none": None, "name": "Häggström", "list": [1, 2]}
     files.write_json(tmp_path / "a.json", value)

@@ -88,3 +88,24 @@ def test_gradients_are_not_kept(tiny: Path, rows: list[Row]) -> None:
     backbone.vae.encoder.register_forward_hook(lambda _m, _i, out: seen.append(out.requires_grad))
     list(latent_moments.pair_moments(backbone, rows[:2], 4, 2, "mode", seed=0))
     assert seen == [False] * 4
+
+
+@pytest.mark.parametrize("torn", [b"", b'["image9", 0.', b'["image9", 0.5, 0.25]'])
+def test_a_killed_run_continues_with_whole_batches(
+    tiny: Path, rows: list[Row], tmp_path: Path, torn: bytes
+) -> None:
+    """The values are those of a run that nobody killed, to the last bit."""
+    whole = found(tiny, rows, 4, "sample")
+    path = tmp_path / "work" / "moments.jsonl"
+    done = latent_moments.Journal(path)
+    for moment in whole[:6]:
+        done.add(moment)
+    with path.open("ab") as file:
+        file.write(torn)
+    again = latent_moments.Journal(path)
+    assert list(again.values()) == whole[:6]
+    left = again.left(rows, 4)
+    assert left == rows[4:]
+    for moment in found(tiny, left, 4, "sample"):
+        again.add(moment)
+    assert [latent_moments.Journal(path)[row.name] for row in rows] == whole

@@ -110,6 +110,9 @@ def test_the_folder_is_what_peft_itself_reads(tiny: Path, tmp_path: Path) -> Non
     lora.save(wrapped, tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["adapter_config.json", "adapter_model.safetensors"]
+    (tmp_path.parent / "plain").touch()
+    modes = {path.stat().st_mode for path in (*tmp_path.iterdir(), tmp_path.parent / "plain")}
+    assert len(modes) == 1  # a colleague reads them
     assert torch.equal(run(PeftModel.from_pretrained(encoder(tiny), str(tmp_path))), run(wrapped))
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 2, 2)

@@ -158,3 +158,25 @@ def test_one_device_twice_has_two_places(copy: Path) -> None:
     for _, descriptor in taken:
         os.close(descriptor)
     assert [entry for entry, _ in launch.lease(["0", "0", "1"], 1)] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "threads", "count"),
+    [
+        ({"exact": True, "train": {"accumulate": 2}}, "", 2),
+        ({"exact": True, "train": {"accumulate": 3}}, "", 3),
+        ({"exact": True, "train": {"accumulate": 16}}, "", 4),
+        ({"exact": True, "train": {"accumulate": 16}}, "2", 2),  # the share of a lease
+        ({"exact": True, "train": {"accumulate": 1}}, "", 1),
+        ({"exact": False, "train": {"accumulate": 16}}, "", 1),
+        ({"exact": True, "train": "wrong"}, "", 1),
+        ({}, "", 1),
+    ],
+)
+def test_a_training_without_a_gpu_has_a_process_a_core(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], threads: str, count: int
+) -> None:
+    monkeypatch.setattr(launch, "cores", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    expected = f"--standalone --nproc-per-node={count}" if count > 1 else ""
+    assert launch.crew(settings) == expected

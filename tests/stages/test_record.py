@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from PIL import Image
 
 from omgsr.config import load
+from omgsr.core.fingerprint import sha256
 from stages import record
 from stages.tracking import evidence
 
@@ -61,7 +62,9 @@ def write_run(root: Path) -> None:
     steps = [(s, 1.0 / s, 2.0, 20.0 + s if s % 10 == 0 else "") for s in range(1, 31)]
     write_csv(run / "train" / "history.csv", ("step", *TERMS, "val/psnr"), *steps)
     times = {"mlflow_run_id": "abc", "start": 1000.0, "end": 1060.5, "peak_memory_gib": 1.5}
-    (run / "train" / "run.json").write_text(json.dumps(times))
+    beside = root / "work/times" / f"{sha256(run / 'model/omgsr.json')[:16]}.json"
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    beside.write_text(json.dumps(times))
     (run / "train" / "previews").mkdir()
     for path in ("train/previews/step-000030.png", "sr/mini_standard/chelsea.png"):
         picture(run / path)
