@@ -15,6 +15,8 @@ import psutil
 LIMIT = 600.0
 """Seconds after which a program hangs."""
 STAGE = re.compile(r"^Running stage '(.+)':", re.MULTILINE)
+BAR = re.compile(r"\d+%\|")
+"""A bar of progress."""
 TRACEBACK = "Traceback (most recent call last)"
 HUNG = "hung"
 """Said of a program that did not end within LIMIT."""
@@ -37,6 +39,7 @@ class Said:
         lines = [one.strip() for one in self.text.splitlines() if one.strip()]
         stages = {"stages/run.sh", "dvc", *(n.partition("@")[0] for n in STAGE.findall(self.text))}
         stages |= {"score"} if "score_baseline" in stages else set()
+        lines = [one for one in lines if not BAR.search(one)]
         of_stages = [one for one in lines if one.partition(": ")[0] in stages and ": " in one]
         errors = [one for one in lines if one.startswith("ERROR: ")]
         return next(iter(of_stages[-1:] or errors[:1]), "")

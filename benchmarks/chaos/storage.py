@@ -102,12 +102,15 @@ def read_only(project: Project) -> Iterator[Outcome]:
 
 
 def vanishing(project: Project, line: Timeline) -> Iterator[Outcome]:
-    """A folder is deleted while a stage runs, half-way through."""
+    """A folder is deleted while a stage runs: half-way, or once `work` has a picture."""
     for name, stage in VANISHING:
         project.reset("done")
         project.rewind(stage)
         folder = project.folder / name
         running = project.start()
-        running.reach(stage, lasted(line, stage) / 2)
+        if name == "work":
+            running.until(lambda there=folder: any(there.rglob("[!.]*.png")))
+        else:
+            running.reach(stage, lasted(line, stage) / 2)
         shutil.rmtree(folder, ignore_errors=True)
         yield outcome(project, f"`{name}/` deleted in `{stage}`", running.end())
