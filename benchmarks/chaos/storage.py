@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks.chaos.kills import Timeline, lasted
@@ -101,6 +102,11 @@ def read_only(project: Project) -> Iterator[Outcome]:
         yield outcome(project, f"`{name}/` read-only in `{stage}`", said)
 
 
+def pictured(folder: Path) -> bool:
+    """Whether there is a picture at any depth."""
+    return any(folder.rglob("[!.]*.png"))
+
+
 def vanishing(project: Project, line: Timeline) -> Iterator[Outcome]:
     """A folder is deleted while a stage runs: half-way, or once `work` has a picture."""
     for name, stage in VANISHING:
@@ -109,7 +115,7 @@ def vanishing(project: Project, line: Timeline) -> Iterator[Outcome]:
         folder = project.folder / name
         running = project.start()
         if name == "work":
-            running.until(lambda there=folder: any(there.rglob("[!.]*.png")))
+            running.until(partial(pictured, folder))
         else:
             running.reach(stage, lasted(line, stage) / 2)
         shutil.rmtree(folder, ignore_errors=True)
