@@ -89,6 +89,7 @@ class Session:
     """Step, value and adapters of the best validation so far."""
 
     def __post_init__(self) -> None:
+        self._folder = self.work.stat() if self.work.is_dir() else None
         state = load(self.work)
         if state is not None:
             self.trainer.load_state_dict(state["trainer"])
@@ -113,8 +114,18 @@ class Session:
 
     def _save(self) -> None:
         """Writes the state of this moment."""
+        self._require_folder()
         trainer = self.trainer.state_dict()
         save(self.work, {"trainer": trainer, "history": self.history, "best": self.best})
+
+    def _require_folder(self) -> None:
+        """Refuses another folder of this name, which has no pictures of earlier steps."""
+        was = self._folder
+        if was and not (self.work.is_dir() and os.path.samestat(was, self.work.stat())):
+            raise CheckpointError(
+                f"{self.work} was deleted while the training ran; run the same command again, "
+                "which trains from the start"
+            )
 
     def _guarded(self, steps: Iterator[Terms]) -> Iterator[Terms]:
         """Saves the names of a batch whose loss is not finite, in non_finite-<process>.json."""
@@ -145,6 +156,7 @@ class Session:
 
     def finish(self) -> dict[str, Any]:
         """Puts the adapters that the run gives in place; `final` and `final_step` of its card."""
+        self._require_folder()
         if self.best is not None:
             self.trainer.set_adapters(self.best["adapters"])
             return {"final": self.trainer.settings.final, "final_step": self.best["step"]}

@@ -160,6 +160,22 @@ def test_a_full_disk_is_said_and_leaves_the_checkpoint_before(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+@pytest.mark.parametrize("until", [3, 99])
+def test_a_folder_that_is_deleted_meanwhile_is_said_and_leaves_no_checkpoint(
+    tiny: Path, tmp_path: Path, rows: list[Row], until: int
+) -> None:
+    """Else the next run would go on without the pictures of the steps before."""
+    work, held = tmp_path / "work", tmp_path / "held"
+    work.mkdir()
+    session = start(tiny, work, checkpoint_every=2 if until == 3 else 50)
+    work.rename(held)  # as if deleted; the stage has it open, so that no other is the same
+    files.write_text(work / "previews" / "later", "")
+    goes_on = (lambda: run(session, rows, until=3)) if until == 3 else session.finish
+    with pytest.raises(CheckpointError, match="was deleted while the training ran"):
+        goes_on()
+    assert checkpoint.load(work) is None
+
+
 class Payload:
     """Runs a function when it is unpickled, as an attacker's file would."""
 
