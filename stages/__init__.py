@@ -5,6 +5,7 @@ This comes before any module of a stage and the libraries that those load, so wh
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from omgsr.core import exact
+from omgsr.core.exhaustion import is_exhaustion
 from omgsr.core.fingerprint import sha256
 
 if exact.MARK not in os.environ:
@@ -45,5 +47,18 @@ def call(main: Callable[..., None], words: Sequence[Any] | None = None) -> None:
     exact.settle()
     try:
         main(*(sys.argv[1:] if words is None else words))
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_exhaustion(error):
+            raise
+        sys.exit(f"{Path(sys.argv[0]).stem}: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in a line where a library says more."""
+    if isinstance(error, shutil.Error):  # of a folder, with all of its files
+        return str(error.args[0][0][-1] if isinstance(error.args[0], list) else error)
+    if is_exhaustion(error):
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        again = "end other programs and run the same command again: what is finished is kept"
+        return f"out of memory ({said}); {again}"
+    return str(error)

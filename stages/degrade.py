@@ -29,7 +29,7 @@ def main() -> None:
         made[name] = [] if plan else rows
         jobs += [(plan, row) for row in rows if plan]
     work = workspace() / "work" / f"degrade-{pairs.fingerprint(jobs)}"
-    with workdir.exclusive(work):
+    with workdir.exclusive(work) as require:
         bar = tqdm(pairs.make(jobs, work), total=len(jobs), desc="degrade", unit="image")
         skipped = 0
         for plan, rows in bar:
@@ -41,6 +41,7 @@ def main() -> None:
             raise ImageError("every image of data.train is smaller than data.crop; lower it")
         for name, rows in made.items():
             manifest.write(work / OUT / f"{name}.csv", rows)
+        require()  # else pairs that were finished before are missing
         workdir.publish(work / OUT, OUT)
         shutil.rmtree(work)
 

@@ -3,14 +3,15 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Makes the folder and lets one process in; the others wait.
+def exclusive(folder: Path) -> Iterator[Callable[[], None]]:
+    """Makes the folder and lets one process in; the others wait. Gives a check that it is there.
 
     A stage whose DVC was killed may still be at work when the next one starts. Who was in before
     may have removed the folder at its end: then it is made anew, and locked before it is used.
@@ -21,7 +22,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _same(descriptor, folder):
-                yield
+                yield partial(_require, descriptor, folder)
                 return
         finally:
             os.close(descriptor)
@@ -44,6 +45,15 @@ def _same(descriptor: int, folder: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), folder.stat())
     except FileNotFoundError:
         return False
+
+
+def _require(descriptor: int, folder: Path) -> None:
+    """Refuses a folder that was removed since: files that came after have made another one."""
+    if not _same(descriptor, folder):
+        raise FileNotFoundError(
+            f"{folder} was deleted while it was worked in, with what was finished; run the same "
+            "command again"
+        )
 
 
 def publish(finished: Path, target: Path) -> None:

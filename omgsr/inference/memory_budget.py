@@ -1,7 +1,6 @@
 """Tiles as large as memory takes; where it runs out, images go one by one and tiles are halved."""
 
 import math
-import re
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ import psutil
 import torch
 from accelerate.utils.memory import clear_device_cache
 
+from omgsr.core.exhaustion import is_exhaustion
 from omgsr.inference.method import Size
 from omgsr.inference.tiling import Tiling
 
@@ -25,11 +25,6 @@ LARGEST = 512
 """Side of the largest tile that is chosen, pixels: that of the paper's training images."""
 SMALLEST = 64
 """Side below which tiles are not halved, pixels."""
-# oneDNN says no more than that a primitive failed; of one that it has not, it says "descriptor".
-_EXHAUSTED = re.compile(
-    "not enough memory|out of memory|can't allocate memory"
-    "|could not (create|execute) a primitive(?! descriptor)"
-)
 _GROUPS = {
     Path("/sys/fs/cgroup"): ("memory.max", "memory.current"),
     Path("/sys/fs/cgroup/memory"): ("memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -145,13 +140,6 @@ def largest_tile(memory: float, pixel: int, multiple: int) -> int:
     """Side of the tile of which four take `memory` bytes, LARGEST at most and SMALLEST at least."""
     side = min(int(math.sqrt(max(memory, 0) / pixel) / 2), LARGEST)
     return max(side // multiple, -(-SMALLEST // multiple)) * multiple
-
-
-def is_exhaustion(error: BaseException) -> bool:
-    """Whether an error says that memory has run out, on a GPU or on the CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and _EXHAUSTED.search(str(error)) is not None
 
 
 def _group_limit() -> int | None:

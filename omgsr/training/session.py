@@ -2,6 +2,7 @@
 
 import math
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,18 +40,36 @@ def fingerprint(values: Mapping[str, Any], rows: Sequence[Row]) -> str:
     return work_name(rooms, ("torch",), inputs)
 
 
+def save(work: Path, state: dict[str, Any]) -> None:
+    """Writes a checkpoint whole or not at all; the one before it is replaced."""
+    with files.atomic(work / CHECKPOINT) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's own, of a position, where a disk is full
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+
+
 def load(work: Path) -> dict[str, Any] | None:
     """The last checkpoint, or None; tensors and plain values only, never code."""
     path = work / CHECKPOINT
     if not path.exists():
         return None
     try:
+        _check(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be read ({reason}); remove it to train from the start"
         ) from error
+
+
+def _check(path: Path) -> None:
+    """Refuses a file that is not as it was written: torch does not look at its checksums."""
+    with zipfile.ZipFile(path) as file:
+        broken = file.testzip()
+    if broken is not None:
+        raise ValueError(f"it has changed since it was written, in {broken}")
 
 
 @dataclass(kw_only=True)
@@ -71,6 +90,7 @@ class Session:
     """Step, value and adapters of the best validation so far."""
 
     def __post_init__(self) -> None:
+        self._folder = self.work.stat() if self.work.is_dir() else None
         state = load(self.work)
         if state is not None:
             self.trainer.load_state_dict(state["trainer"])
@@ -94,11 +114,19 @@ class Session:
                 self._save()
 
     def _save(self) -> None:
-        """Writes the checkpoint whole or not at all; the one before it is replaced."""
+        """Writes the state of this moment."""
+        self._require_folder()
         trainer = self.trainer.state_dict()
-        with files.atomic(self.work / CHECKPOINT) as temporary:
-            state = {"trainer": trainer, "history": self.history, "best": self.best}
-            torch.save(state, temporary)
+        save(self.work, {"trainer": trainer, "history": self.history, "best": self.best})
+
+    def _require_folder(self) -> None:
+        """Refuses another folder of this name, which has no pictures of earlier steps."""
+        was = self._folder
+        if was and not (self.work.is_dir() and os.path.samestat(was, self.work.stat())):
+            raise CheckpointError(
+                f"{self.work} was deleted while the training ran; run the same command again, "
+                "which trains from the start"
+            )
 
     def _guarded(self, steps: Iterator[Terms]) -> Iterator[Terms]:
         """Saves the names of a batch whose loss is not finite, in non_finite-<process>.json."""
@@ -132,6 +160,7 @@ class Session:
 
     def finish(self) -> dict[str, Any]:
         """Puts the adapters that the run gives in place; `final` and `final_step` of its card."""
+        self._require_folder()
         if self.best is not None:
             self.trainer.set_adapters(self.best["adapters"])
             return {"final": self.trainer.settings.final, "final_step": self.best["step"]}

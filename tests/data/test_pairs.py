@@ -308,6 +308,15 @@ with workdir.exclusive(Path({str(tmp_path / "w")!r})):
     assert second.communicate(timeout=60)[0] == b"in\n"
 
 
+def test_a_folder_that_is_deleted_while_it_is_worked_in_is_said(tmp_path: Path) -> None:
+    with workdir.exclusive(tmp_path / "w") as require:
+        require()
+        (tmp_path / "w").rmdir()
+        (tmp_path / "w").mkdir()  # by the next file that is written
+        with pytest.raises(FileNotFoundError, match="deleted while it was worked in"):
+            require()
+
+
 def test_exclusive_lets_one_in_although_each_removes_the_folder(tmp_path: Path) -> None:
     """As trainings of one run do, which remove their folder when they are done."""
     program = f"""

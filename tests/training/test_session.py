@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,54 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(
     with pytest.raises(CheckpointError, match=r"checkpoint.pt cannot be read.*remove it") as caught:
         start(tiny, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_no_flipped_bit_of_a_checkpoint_changes_what_is_loaded(tmp_path: Path) -> None:
+    """torch itself does not look at the checksums that it writes."""
+    state, path = {"weights": torch.arange(3000.0), "step": 4}, tmp_path / "checkpoint.pt"
+    checkpoint.save(tmp_path, state)
+    whole, refused = path.read_bytes(), 0
+    for at in range(40, len(whole), 97):
+        data = bytearray(whole)
+        data[at] ^= 4
+        path.write_bytes(data)
+        try:
+            found = checkpoint.load(tmp_path)
+        except CheckpointError:
+            refused += 1
+        else:
+            assert found is not None
+            assert torch.equal(found["weights"], state["weights"])
+    assert refused > 100
+
+
+def test_a_full_disk_is_said_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, {"step": 4})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(OSError, match="no room to write it"):
+            checkpoint.save(tmp_path, {"weights": torch.zeros(9000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert checkpoint.load(tmp_path) == {"step": 4}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize("until", [3, 99])
+def test_a_folder_that_is_deleted_meanwhile_is_said_and_leaves_no_checkpoint(
+    tiny: Path, tmp_path: Path, rows: list[Row], until: int
+) -> None:
+    """Else the next run would go on without the pictures of the steps before."""
+    work, held = tmp_path / "work", tmp_path / "held"
+    work.mkdir()
+    session = start(tiny, work, checkpoint_every=2 if until == 3 else 50)
+    work.rename(held)  # as if deleted; the stage has it open, so that no other is the same
+    files.write_text(work / "previews" / "later", "")
+    goes_on = (lambda: run(session, rows, until=3)) if until == 3 else session.finish
+    with pytest.raises(CheckpointError, match="was deleted while the training ran"):
+        goes_on()
+    assert checkpoint.load(work) is None
 
 
 class Payload:

@@ -1,0 +1,16 @@
+"""How libraries say that memory has run out."""
+
+import re
+
+# oneDNN says no more than that a primitive failed; of one that it has not, it says "descriptor".
+_EXHAUSTED = re.compile(
+    "not enough memory|out of memory|can't allocate memory"
+    "|could not (create|execute) a primitive(?! descriptor)"
+)
+
+
+def is_exhaustion(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, on a GPU or on the CPU."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _EXHAUSTED.search(str(error)) is not None

@@ -1,0 +1,47 @@
+"""Whatever goes wrong in a stage is one line; a mistake of the program shows where it is."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+
+import pytest
+
+from stages import call
+
+FULL = ["a", "b", "[Errno 28] No space left on device: 'a' -> 'b'"]
+
+
+def said(error: Exception) -> str:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        call(main, [])
+    return str(caught.value.code).partition(": ")[2]
+
+
+def test_an_error_of_the_user_or_the_machine_is_one_line() -> None:
+    assert said(ValueError("lr: got -1")) == "lr: got -1"
+    assert said(OSError(errno.EROFS, "Read-only", "runs")) == "[Errno 30] Read-only: 'runs'"
+    assert said(shutil.Error([FULL, ["c", "d", "another"]])) == FULL[2]
+    assert said(shutil.Error("Destination path exists")) == "Destination path exists"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 byte\nStack:")],
+)
+def test_memory_that_has_run_out_is_one_line_with_what_to_do(error: Exception) -> None:
+    text = said(error)
+    assert text.startswith("out of memory (")
+    assert text.endswith("what is finished is kept")
+    assert "\n" not in text
+
+
+def test_a_mistake_of_the_program_is_not_hidden() -> None:
+    def main() -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        call(main, [])
