@@ -86,6 +86,9 @@ def _computation(parser: argparse.ArgumentParser) -> None:
     add("--tile", type=int, metavar="PIXELS",
         help="side of the tiles of the result (default: from the free memory)")  # fmt: skip
     add("--overlap", type=int, metavar="PIXELS", help="of tiles (default: a quarter of a tile)")
+    add("--view", choices=("image", "tile"), default="image",
+        help="what the denoiser sees of a tiled image: also the whole image, reduced (default), or "
+        "nothing but the tile, as tiled diffusion and profiles paper and official do")  # fmt: skip
 
 
 def run(given: argparse.Namespace) -> int:
@@ -116,6 +119,8 @@ def _check(given: argparse.Namespace) -> None:
         raise ValueError("no input: give images, folders, patterns or lists")
     if given.method in ("omgsr", "realesrgan", "osediff", "pisasr") and given.model is None:
         raise ValueError(f"--method {given.method} needs --model, the weights")
+    if given.view == "tile" and given.method != "omgsr":
+        raise ValueError(f"--view tile is of --method omgsr, got {given.method}; leave it out")
     if given.scale is not None and not 0 < given.scale <= 16:
         raise ValueError(f"--scale: got {given.scale}, allowed: more than 0 and at most 16")
     for name in ("longest_side", "batch", "tile", "process_size"):

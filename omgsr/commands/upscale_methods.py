@@ -49,7 +49,7 @@ def _omgsr(given: argparse.Namespace, where: Any, color: Any) -> tuple[Any, dict
     generator = benchmarks.merge(generator).to(where)
     workers = torch.get_num_threads() if given.batch > 1 else None
     own = {name: getattr(given, name) for name in _OWN}
-    method = OneStep(generator, color=color, workers=workers, **own)
+    method = OneStep(generator, color=color, workers=workers, view=given.view, **own)
     told = {
         "scale": card.scale if card else 4,
         "method": "omgsr",

@@ -229,6 +229,25 @@ def test_the_choices_are_those_of_the_library(capsys: pytest.CaptureFixture[str]
     assert "counted from" in " ".join(said.split())
 
 
+def test_the_view_of_tiles_is_taken_and_recorded(
+    command: Run, tiny: Path, model: Path, tmp_path: Path
+) -> None:
+    given = picture(tmp_path / "a.png", 48, 48)
+    found = []
+    for view in ("image", "tile"):
+        out = tmp_path / view
+        assert command(given, "--tile", "32", "--view", view, "--color", "none", out=out) == 0
+        assert json.loads((out / journal.NAME).read_text())["settings"]["view"] == view
+        found.append(images.read_rgb(out / "a.png"))
+        method = OneStep(
+            benchmarks.merge(run_card.load(model, tiny)[0]),
+            color="none", tile=32, view=view, seed=42,
+        )  # fmt: skip
+        [expected] = method([images.read_rgb(given)], (96, 96))
+        np.testing.assert_array_equal(found[-1], np.rint(expected * 255).astype(np.uint8))
+    assert not np.array_equal(*found)
+
+
 @pytest.mark.parametrize(
     ("flags", "size"),
     [
