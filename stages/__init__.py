@@ -20,6 +20,10 @@ if exact.MARK not in os.environ:
     exact.begin(exact.profile(Path()))
 
 
+WRITTEN = ("data/source/", "data/pairs/", "runs/")
+"""Where stages write images, which DVC brings back."""
+
+
 def workspace() -> Path:
     """Where the users' folders and work/ are, also for DVC's temporary copies, where runs end."""
     return Path(os.environ.get("DVC_ROOT") or ".").resolve()
@@ -61,4 +65,7 @@ def reason(error: Exception) -> str:
         said = (str(error) or type(error).__name__).splitlines()[0]
         again = "end other programs and run the same command again: what is finished is kept"
         return f"out of memory ({said}); {again}"
-    return str(error)
+    said = str(error)
+    if "is damaged" in said and said.startswith(WRITTEN):
+        return f"{said}; a stage has written it: delete it and run `dvc repro`"
+    return said

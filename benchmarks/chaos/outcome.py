@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.chaos.project import Project
 from benchmarks.chaos.running import HUNG, Said
 
-DELETE = re.compile(r"\b(delete|remove)\b")
+DELETE = re.compile(r"\b(delete|remove|mv)\b")
 COLUMNS = (
     "fault", "what was said", "exit code", "traceback", "next `dvc repro`", "same bytes", "records",
 )  # fmt: skip
@@ -74,7 +74,7 @@ def obey(project: Project, said: Said) -> str:
         return ""
     for word in re.findall(r"[\w./@-]+", line):
         path = project.folder / word.rstrip(".:,")
-        if "/" in word and path.exists() and path != project.folder:
+        if ("/" in word or "." in word[:-1]) and path.exists() and path != project.folder:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             return path.relative_to(project.folder).as_posix()
     return ""

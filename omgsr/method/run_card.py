@@ -134,7 +134,10 @@ def _check(card: Card, folder: Path, foundation: Path, here: str) -> None:
         )
     for name, digest in hashes(folder).items():
         if card.adapters.get(name) != digest:
-            raise RunError(f"{folder / name}: not the adapter that the card describes; train again")
+            raise RunError(
+                f"{folder / name}: not the adapter that the card describes; delete it and run "
+                "`dvc repro`, which brings it back, or copy it again"
+            )
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 RESULTS, LIVE = "omgsr", "omgsr-live"
 PATIENCE = 20.0
 """Seconds that another program may keep a sqlite file locked."""
-_ANEW = "it is of another MLflow: mv mlflow.db mlflow.db.old, and `dvc repro` fills a new one"
+_FILL = "mv mlflow.db mlflow.db.old, and `dvc repro` fills a new one"
+_ANEW = f"it is of another MLflow: {_FILL}"
+_BROKEN = f"it is damaged: {_FILL}"
 ADVICE = {
     "database is locked": "end the program that writes to it or copies it",
     "revision": _ANEW,
     "schema": _ANEW,
+    "not a database": _BROKEN,
+    "malformed": _BROKEN,
 }
 """What to do where an error has these words."""
 Point = tuple[str, float, int]

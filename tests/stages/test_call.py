@@ -28,6 +28,12 @@ def test_an_error_of_the_user_or_the_machine_is_one_line() -> None:
     assert said(shutil.Error("Destination path exists")) == "Destination path exists"
 
 
+def test_a_damaged_image_of_a_stage_is_to_be_deleted_and_one_of_the_user_is_not() -> None:
+    damaged, again = "is damaged; replace it", "delete it and run `dvc repro`"
+    assert said(ValueError(f"data/pairs/a.png: {damaged}")).endswith(again)
+    assert said(ValueError(f"/photos/a.png: {damaged}")).endswith(damaged)
+
+
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 byte\nStack:")],
