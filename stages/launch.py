@@ -23,10 +23,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # started as a file, from its folder
-
-from omgsr.core import exact  # noqa: E402
-
 NEEDS = ("torch", "diffusers", "peft", "timm", "mlflow", "ruamel")
 COMPUTE = {"foundation", "timestep", "train", "infer", "baseline", "score"}
 """Stages that use a GPU where there is one."""
@@ -125,6 +121,14 @@ def settle(taken: Sequence[tuple[str, int]], entries: int) -> None:
         os.set_inheritable(descriptor, True)
 
 
+def profile() -> dict[str, Any]:
+    """Give the profile that params.yaml names."""
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)  # started as a file, from its folder
+    from omgsr.core import exact
+
+    return exact.profile(Path())
+
+
 def crew(settings: Mapping[str, Any]) -> str:
     """Give torchrun's options for a training without a GPU, '' for one process.
 
@@ -162,7 +166,7 @@ def main(stage: str, *words: str) -> None:
     if count:
         settle(lease(there, count), len(there))
     if stage == "train" and not launch and not any(entry != "cpu" for entry in there):
-        launch = crew(exact.profile(Path()))
+        launch = crew(profile())
     os.execv(sys.executable, [*command(stage, launch), f"stages.{stage}", *words])
 
 

@@ -29,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.numeric)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def settled() -> None:
+    """Square roots as in the stages, in every test that has torch."""
+    exact.settle()
+
+
 @pytest.fixture(scope="session")
 def checkout() -> Path:
     """The folder with dvc.yaml, params.yaml and stages/."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from omgsr.core import exact
 from omgsr.data.datasets import Pairs
 from omgsr.data.manifest import Row
 from omgsr.training.processes import Processes
@@ -69,6 +70,7 @@ def places(made: Trainer) -> dict[str, list[Tensor]]:
 
 def main(mode: str, foundation: Path, data: Path, out: Path) -> None:
     """`train`, `distil`, or `nan`: the second process meets a pair that is not finite."""
+    exact.settle()
     processes = Processes.start()
     changes = {"losses": DISTILLED} if mode == "distil" else {}
     made = trainer(foundation, processes, ema=0.9, **changes)
