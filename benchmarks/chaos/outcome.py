@@ -9,6 +9,8 @@ from benchmarks.chaos.project import Project
 from benchmarks.chaos.running import HUNG, Said
 
 DELETE = re.compile(r"\b(delete|remove|mv)\b")
+LONGEST = 240
+"""Characters of a message that are shown."""
 COLUMNS = (
     "fault", "what was said", "exit code", "traceback", "next `dvc repro`", "same bytes", "records",
 )  # fmt: skip
@@ -57,11 +59,12 @@ def outcome(project: Project, fault: str, said: Said, *, store: Path | None = No
         again = project.repro() if deleted else after
         after = Said(again.code, f"{after.text}\n{again.text}")
     how = f"{after.code}, {after.line() or 'nothing said'}" if after.code else "0"
-    how += f", after `{deleted}` was deleted as it said" if deleted else ""
+    how = plain(project, how)
+    how += f", after `{plain(project, deleted)}` was deleted as it said" if deleted else ""
     how += f", {HUNG}" if HUNG in after.text else ""
     return Outcome(
         fault=fault, said=plain(project, said.line()), code=said.code,
-        traceback=said.traceback or after.traceback, after=plain(project, how),
+        traceback=said.traceback or after.traceback, after=how,
         departed=tuple(project.departed()),
         records=project.records(folder=store) == project.recorded,
     )  # fmt: skip
@@ -85,7 +88,8 @@ def plain(project: Project, text: str) -> str:
     text = text.replace(f"{project.folder}/", "").replace(str(project.folder), ".")
     text = text.replace(str(project.top), "")
     text = re.sub(r"(work/[a-z]+-)[0-9a-f]{16}", r"\1<hash>", text)
-    return re.sub(r"\.tmp-\d+-", ".tmp-", text)
+    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:<port>", re.sub(r"\.tmp-\d+-", ".tmp-", text))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def table(outcomes: list[Outcome]) -> str:
