@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from omgsr.core import exact
@@ -51,8 +52,8 @@ def call(main: Callable[..., None], words: Sequence[Any] | None = None) -> None:
     exact.settle()
     try:
         main(*(sys.argv[1:] if words is None else words))
-    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not is_exhaustion(error):
+    except (ValueError, OSError, ImportError) as error:
+        if is_exhaustion(error):
             raise
         sys.exit(f"{Path(sys.argv[0]).stem}: {reason(error)}")
 
@@ -61,11 +62,25 @@ def reason(error: Exception) -> str:
     """What an error says, in a line where a library says more."""
     if isinstance(error, shutil.Error):  # of a folder, with all of its files
         return str(error.args[0][0][-1] if isinstance(error.args[0], list) else error)
-    if is_exhaustion(error):
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        again = "end other programs and run the same command again: what is finished is kept"
-        return f"out of memory ({said}); {again}"
     said = str(error)
     if "is damaged" in said and said.startswith(WRITTEN):
         return f"{said}; a stage has written it: delete it and run `dvc repro`"
     return said
+
+
+def last_word(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Says memory that has run out in one line, also where a stage was still importing.
+
+    What libraries do at the end of a process would want memory again, and is left out.
+    """
+    if not is_exhaustion(error):
+        sys.__excepthook__(kind, error, trace)
+        return
+    said = (str(error) or kind.__name__).splitlines()[0]
+    stage = Path(getattr(sys.modules["__main__"], "__file__", None) or sys.argv[0]).stem
+    again = "end other programs and run the same command again: what is finished is kept"
+    print(f"{stage}: out of memory ({said}); {again}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+sys.excepthook = last_word

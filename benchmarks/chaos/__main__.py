@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.chaos import company, damage, kills, machine, storage
@@ -65,29 +65,36 @@ def prepare(project: Project) -> tuple[kills.Timeline, list[tuple[float, float]]
     return line, busy
 
 
-def run(project: Project, asked: argparse.Namespace) -> Campaign:
+def faults(
+    project: Project, asked: argparse.Namespace, found: Campaign
+) -> Iterator[list[kills.Kill] | Outcome]:
     """Everything that was asked for, one after the other."""
-    start = time.monotonic()
     line, busy = prepare(project)
-    found = Campaign(words=command(asked), undisturbed=line[-1][1])
-    print(f"undisturbed: {line[-1][1]:.0f} s, {len(project.wanted)} files", flush=True)
+    found.undisturbed = line[-1][1]
+    print(f"undisturbed: {found.undisturbed:.0f} s, {len(project.wanted)} files", flush=True)
     if "kills" in asked.only:
-        for one in kills.campaign(
-            project, kills.moments(asked.seed, asked.kills, line, busy), line
-        ):
-            found.add(one)
+        given = kills.moments(asked.seed, asked.kills, line, busy)
+        yield from kills.campaign(project, given, line)
     for name in (name for name in GROUPS if name in asked.only):
         try:
-            for one in GROUPS[name](project, line, asked.seed):
-                found.add(one)
+            yield from GROUPS[name](project, line, asked.seed)
         except OSError as error:
             found.skipped[name] = str(error)
-    found.seconds = time.monotonic() - start
+
+
+def run(project: Project, asked: argparse.Namespace) -> Campaign:
+    """Does the faults, and writes what is found after each."""
+    start, found = time.monotonic(), Campaign(words=command(asked))
+    for one in faults(project, asked, found):
+        found.add(one)
+        found.seconds = time.monotonic() - start
+        if asked.out:
+            asked.out.write_text(markdown(found), encoding="utf-8")
     return found
 
 
 def main(words: Sequence[str]) -> int:
-    """Runs the campaign, prints its tables and writes them."""
+    """Runs the campaign and prints its tables."""
     asked = arguments(words)
     top = Path(tempfile.mkdtemp(prefix="omgsr-chaos-")).resolve()
     try:
@@ -96,9 +103,7 @@ def main(words: Sequence[str]) -> int:
         for process in left_behind(top):
             kill(process)
         shutil.rmtree(top, ignore_errors=True)
-    print(text := markdown(found))
-    if asked.out:
-        asked.out.write_text(text, encoding="utf-8")
+    print(markdown(found))
     return 0 if found.held else 1
 
 

@@ -47,7 +47,8 @@ class Campaign:
 
     words: str
     """The command."""
-    undisturbed: float
+    undisturbed: float = 0.0
+    """Seconds of the run that nothing disturbs."""
     seconds: float = 0.0
     kills: list[Kill] = field(default_factory=list)
     runs: list[Outcome] = field(default_factory=list)

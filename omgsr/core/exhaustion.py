@@ -4,7 +4,8 @@ import re
 
 # oneDNN says no more than that a primitive failed; of one that it has not, it says "descriptor".
 _EXHAUSTED = re.compile(
-    "not enough memory|out of memory|can't allocate memory"
+    "not enough memory|out of memory|[Cc]an(no|')t allocate memory|bad_alloc"
+    "|failed to map segment|can't start new thread"
     "|could not (create|execute) a primitive(?! descriptor)"
 )
 
@@ -13,4 +14,6 @@ def is_exhaustion(error: BaseException) -> bool:
     """Whether an error says that memory has run out, on a GPU or on the CPU."""
     if isinstance(error, MemoryError):
         return True
-    return isinstance(error, RuntimeError) and _EXHAUSTED.search(str(error)) is not None
+    return (
+        isinstance(error, RuntimeError | ImportError) and _EXHAUSTED.search(str(error)) is not None
+    )

@@ -42,7 +42,7 @@ def ordered_map(
     try:
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_start) as pool:
             yield from _in_order(pool, function, columns, AHEAD * workers)
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, EOFError) as error:  # the second where the forkserver has died
         raise OSError(
             "a worker process was killed, perhaps for want of memory; run the same command "
             "again: what is finished is kept"

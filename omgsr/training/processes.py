@@ -1,6 +1,8 @@
 """The processes that train one model together; alone there is one, and nothing is sent."""
 
 import os
+import threading
+import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,6 +42,8 @@ class Processes:
                 f"{wanted} processes were started, but accelerate found {count}: they would "
                 "train the same model side by side; see `accelerate env`"
             )
+        if count > 1:
+            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         return cls(rank=rank, count=count, device=found.device, accelerator=found)
 
     @property
@@ -72,3 +76,13 @@ class Processes:
         """Returns when all processes are here."""
         if self.accelerator is not None:
             self.accelerator.wait_for_everyone()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process once torchrun is gone, whose processes outlive one that is killed outright.
+
+    They would train on, and hold the work folder, while the next run waits for it.
+    """
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

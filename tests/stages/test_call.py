@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from stages import call
 
+ROOT = Path(__file__).resolve().parents[2]
 FULL = ["a", "b", "[Errno 28] No space left on device: 'a' -> 'b'"]
 
 
@@ -34,15 +39,32 @@ def test_a_damaged_image_of_a_stage_is_to_be_deleted_and_one_of_the_user_is_not(
     assert said(ValueError(f"/photos/a.png: {damaged}")).endswith(damaged)
 
 
+FORGETFUL = """
+import stages
+def load(): {}
+load()
+"""
+
+
 @pytest.mark.parametrize(
-    "error",
-    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 byte\nStack:")],
+    "does",
+    [
+        "raise MemoryError",
+        "raise RuntimeError('DefaultCPUAllocator: not enough memory\\nX')",
+        "raise ImportError('libtorch_cpu.so: failed to map segment from shared object')",
+    ],
 )
-def test_memory_that_has_run_out_is_one_line_with_what_to_do(error: Exception) -> None:
-    text = said(error)
-    assert text.startswith("out of memory (")
-    assert text.endswith("what is finished is kept")
-    assert "\n" not in text
+def test_memory_that_has_run_out_is_one_line_with_what_to_do(tmp_path: Path, does: str) -> None:
+    """Also while a stage imports; and nothing at its end, which would want memory again."""
+    (tmp_path / "train.py").write_text(FORGETFUL.format(does))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "train.py"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("train: out of memory (")
+    assert line.endswith("what is finished is kept")
 
 
 def test_a_mistake_of_the_program_is_not_hidden() -> None:

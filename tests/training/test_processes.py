@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -182,3 +183,17 @@ def flat(state: Any, name: str = "") -> dict[str, torch.Tensor]:
     elif isinstance(state, list | tuple):
         items = enumerate(state)
     return {k: v for key, value in items for k, v in flat(value, f"{name}{key}.").items()}
+
+
+def test_a_process_ends_with_the_torchrun_that_started_it() -> None:
+    """Killed outright, torchrun leaves its processes, which have sessions of their own."""
+    child = "import os; from omgsr.training import processes as p; print(os.getpid(), flush=True); "
+    child += "p._end_with(os.getppid())"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    ) as parent:
+        assert parent.stdout is not None
+        process = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        process.wait(timeout=30)
