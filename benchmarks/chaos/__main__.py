@@ -44,6 +44,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
         "--only", nargs="+", choices=every, default=every, metavar="NAME", help=", ".join(every)
     )
     parser.add_argument("--out", type=Path, help="Markdown file for the tables")
+    parser.add_argument("--append", action="store_true", help="below what the file has")
     return parser.parse_args(words)
 
 
@@ -85,11 +86,12 @@ def faults(
 def run(project: Project, asked: argparse.Namespace) -> Campaign:
     """Does the faults, and writes what is found after each."""
     start, found = time.monotonic(), Campaign(words=command(asked))
+    before = asked.out.read_text(encoding="utf-8") if asked.append else ""
     for one in faults(project, asked, found):
         found.add(one)
         found.seconds = time.monotonic() - start
         if asked.out:
-            asked.out.write_text(markdown(found), encoding="utf-8")
+            asked.out.write_text(markdown(found, before), encoding="utf-8")
     return found
 
 

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.project import Project
-from benchmarks.chaos.running import HUNG, Running, Said, kill
+from benchmarks.chaos.running import HUNG, Running, Said, kill, words_of
 
 A_RUN = 10
 """Kills of one pipeline run at most."""
 KINDS = ("group", "tree", "worker")
 """Whom: the process group, everything that was started, or one process of a stage alone."""
+WORKERS = {
+    "resource_tracker": "a resource tracker",
+    "forkserver": "the forkserver or a worker of it",
+    "stages.": "a rank of torchrun",
+}
+"""What a process is whose command has these words."""
 Timeline = list[tuple[str, float]]
 """Each stage with the seconds from the start until it began; the last entry is the end."""
 
@@ -125,29 +131,28 @@ def struck(project: Project, moment: Moment, number: int) -> Kill:
         running = project.start()
         reached = running.until(lambda: running.seconds > moment.after % 2)
     if reached and moment.kind == "worker":
-        reached = running.until(lambda: bool(running.workers()), limit=30.0)
+        running.until(lambda: bool(running.workers()), limit=2.0)
     stage, begun = running.seen[-1] if running.seen else ("dvc", 0.0)
     at, said = running.seconds - begun, Said(-9, "")
     if moment.kind == "worker" and reached:
         whom, said = one_worker(running, random.Random(number)), running.end()
-    elif reached:
+    else:
         whom = moment.kind
         running.kill_group() if moment.kind == "group" else running.kill_tree()
-    else:
-        whom, said = "nobody: it was done", running.end()
     line = HUNG if HUNG in said.text else said.line()
     return Kill(number, moment.kind, stage, at, whom, line, said.code, said.traceback)
 
 
 def one_worker(running: Running, choice: random.Random) -> str:
-    """Kills one of the processes that the stage has started; what it was."""
+    """Kills one of the processes that the stage has started, or the stage; what it was."""
     workers = sorted(running.workers(), key=lambda one: one.pid)
-    while workers:
-        process = workers.pop(choice.randrange(len(workers)))
-        words = " ".join(process.cmdline()) if process.is_running() else ""
+    choice.shuffle(workers)
+    for process in workers:
+        words = " ".join(words_of(process))
         if kill(process):
-            for name in ("resource_tracker", "forkserver", "stages."):
-                if name in words:
-                    return {"stages.": "a rank of torchrun"}.get(name, f"a process of {name}")
-            return "a worker"
-    return "nobody: they were done"
+            return next((what for name, what in WORKERS.items() if name in words), "a worker")
+    stage = running.stage()
+    if stage is not None and kill(stage):
+        return "the stage, which had no worker"
+    running.kill_tree()
+    return "tree, between two stages"

@@ -22,6 +22,12 @@ after the next `dvc repro` with those of the first run; *records* are the result
 **{bars}**
 
 """
+PART = """
+By `{command}` in {minutes:.0f} minutes, where the run that nothing disturbs took
+{undisturbed:.0f} s: **{bars}**
+
+"""
+"""The same below an earlier campaign."""
 KILLED = """## Kills
 
 SIGKILL at random moments of the seed, evenly over the clock: of the process group (`group`), of
@@ -36,7 +42,7 @@ LIMITS = """
   files are renamed into place and not forced to the disk.
 - A flipped bit keeps the time of its file. DVC knows files by size and time, so it does not see
   such a bit by itself; what reads the file has to.
-- Memory is limited half-way through a stage, to what it has and {more} MiB.
+- Memory is limited half-way through a stage, to what it has and 4 MiB.
 - One machine, one user, one seed; disks of a network and several machines were not tried.
 """
 
@@ -89,16 +95,16 @@ def row(kill: Kill) -> str:
 def bars(found: Campaign) -> str:
     """The sentence of the bars."""
     missed = [one.fault for one in [*found.runs, *found.faults] if not one.held]
-    done = sum(one.whom.startswith("nobody") is False for one in found.kills)
-    same = f"{done} kills, {sum(one.held for one in found.runs)} of {len(found.runs)} runs whole; "
+    same = f"{len(found.kills)} kills, {sum(one.held for one in found.runs)} of {len(found.runs)} runs whole; "
     held = len(found.faults) - sum(not one.held for one in found.faults)
     text = f"{same if found.runs else ''}{held} of {len(found.faults)} other faults keep the bars."
     return text + (f" Not: {'; '.join(missed)}." if missed else "")
 
 
-def markdown(found: Campaign) -> str:
-    """The whole file."""
-    told = TEXT.format(
+def markdown(found: Campaign, before: str = "") -> str:
+    """The whole file, or what belongs below the text of an earlier campaign."""
+    kept = before.partition(LIMITS)[0]
+    told = kept + (PART if before else TEXT).format(
         command=found.words, minutes=found.seconds / 60, cores=len(os.sched_getaffinity(0)),
         undisturbed=found.undisturbed, bars=bars(found),
     )  # fmt: skip
@@ -109,4 +115,4 @@ def markdown(found: Campaign) -> str:
     if found.faults:
         told += f"## Other faults\n\n{table(found.faults)}"
     told += "".join(f"\nNot done, {name}: {why}.\n" for name, why in found.skipped.items())
-    return told + LIMITS.format(more=4)
+    return told + LIMITS

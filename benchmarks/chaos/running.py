@@ -105,7 +105,7 @@ class Running:
     def stage(self) -> psutil.Process | None:
         """The process of the stage that runs: the first that is Python with a stage to do."""
         for process in self.tree():
-            words = _words(process)
+            words = words_of(process)
             if any(word.startswith("stages.") for word in words) and "python" in words[0]:
                 return process
         return None
@@ -160,7 +160,8 @@ def left_behind(top: Path) -> list[psutil.Process]:
     return found
 
 
-def _words(process: psutil.Process) -> list[str]:
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command; one empty word for a process that is gone."""
     try:
         return process.cmdline() or [""]
     except psutil.Error:
