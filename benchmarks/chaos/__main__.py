@@ -76,7 +76,7 @@ def faults(
     if "kills" in asked.only:
         given = kills.moments(asked.seed, asked.kills, line, busy)
         yield from kills.campaign(project, given, line)
-    for name in (name for name in GROUPS if name in asked.only):
+    for name in (name for name in asked.only if name in GROUPS):
         try:
             yield from GROUPS[name](project, line, asked.seed)
         except OSError as error:

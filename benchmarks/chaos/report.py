@@ -95,7 +95,8 @@ def row(kill: Kill) -> str:
 def bars(found: Campaign) -> str:
     """The sentence of the bars."""
     missed = [one.fault for one in [*found.runs, *found.faults] if not one.held]
-    same = f"{len(found.kills)} kills, {sum(one.held for one in found.runs)} of {len(found.runs)} runs whole; "
+    whole = sum(one.held for one in found.runs)
+    same = f"{len(found.kills)} kills, {whole} of {len(found.runs)} runs end as the first; "
     held = len(found.faults) - sum(not one.held for one in found.faults)
     text = f"{same if found.runs else ''}{held} of {len(found.faults)} other faults keep the bars."
     return text + (f" Not: {'; '.join(missed)}." if missed else "")
