@@ -5,6 +5,7 @@ This comes before any module of a stage and the libraries that those load, so wh
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,10 @@ if exact.MARK not in os.environ:
 
 WRITTEN = ("data/source/", "data/pairs/", "runs/")
 """Where stages write images, which DVC brings back."""
+
+
+LOST = re.compile("(closed|reset) by peer|pair closure")
+"""What gloo says in a process of a training when another one has ended."""
 
 
 def workspace() -> Path:
@@ -69,17 +74,21 @@ def reason(error: Exception) -> str:
 
 
 def last_word(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Says memory that has run out in one line, also where a stage was still importing.
+    """Says in one line what the program has no part in, also where a stage was still importing.
 
     What libraries do at the end of a process would want memory again, and is left out.
     """
-    if not is_exhaustion(error):
+    said = (str(error) or kind.__name__).splitlines()[0]
+    if is_exhaustion(error):
+        again = "end other programs and run the same command again: what is finished is kept"
+        said = f"out of memory ({said}); {again}"
+    elif isinstance(error, RuntimeError) and LOST.search(said):
+        said = f"another process of this training has ended ({said})"
+    else:
         sys.__excepthook__(kind, error, trace)
         return
-    said = (str(error) or kind.__name__).splitlines()[0]
     stage = Path(getattr(sys.modules["__main__"], "__file__", None) or sys.argv[0]).stem
-    again = "end other programs and run the same command again: what is finished is kept"
-    print(f"{stage}: out of memory ({said}); {again}", file=sys.stderr, flush=True)
+    print(f"{stage}: {said}", file=sys.stderr, flush=True)
     os._exit(1)
 
 

@@ -40,6 +40,7 @@ ADVICE = {
     "schema": _ANEW,
     "not a database": _BROKEN,
     "malformed": _BROKEN,
+    "already exists": _BROKEN,
 }
 """What to do where an error has these words."""
 Point = tuple[str, float, int]
@@ -76,11 +77,24 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _check_database() -> None:
-    """Refuse at once a sqlite file that cannot be written: MLflow would retry for 100 seconds."""
-    if uri().startswith("sqlite:"):
-        path = uri().removeprefix("sqlite:///")
-        with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
-            database.execute("begin immediate")
+    """Refuse at once a sqlite file that cannot be written: MLflow would retry for 100 seconds.
+
+    A new one is made under another name: MLflow does not take up one whose making was killed.
+    """
+    if not uri().startswith("sqlite:"):
+        return
+    path = Path(uri().removeprefix("sqlite:///"))
+    there = path.exists() and path.stat().st_size > 0
+    used = path if there else path.with_name(f"{path.name}.new-{time.time_ns()}")
+    with closing(sqlite3.connect(used, timeout=PATIENCE)) as database:
+        database.execute("begin immediate")
+    if not there:
+        from mlflow import MlflowClient
+
+        MlflowClient(tracking_uri=f"sqlite:///{used}").search_experiments(max_results=1)
+        used.replace(path)
+        for left in path.parent.glob(f"{path.name}.new-*"):
+            left.unlink()
 
 
 def _experiment(client: "MlflowClient", name: str) -> str:

@@ -73,3 +73,14 @@ def test_a_mistake_of_the_program_is_not_hidden() -> None:
 
     with pytest.raises(RuntimeError, match="shapes differ"):
         call(main, [])
+
+
+def test_a_process_whose_neighbour_has_ended_shows_no_traceback(tmp_path: Path) -> None:
+    does = "raise RuntimeError('[gloo/transport/tcp/pair.cc:544] Connection closed by peer [::1]')"
+    (tmp_path / "train.py").write_text(FORGETFUL.format(does))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "train.py"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("train: another process of this training has ended (")

@@ -202,6 +202,16 @@ def test_eight_processes_may_come_first_together(workspace: Path) -> None:
     assert all(run.data.metrics == {"l1": 1.0} for run in found)
 
 
+def test_a_store_whose_making_was_killed_is_made_anew(workspace: Path) -> None:
+    """MLflow says of one with some of its tables that they exist already, for ever."""
+    (workspace / "mlflow.db").write_bytes(b"")
+    with closing(sqlite3.connect(workspace / "mlflow.db.new-1")) as database:
+        database.execute("create table trace_info (a)")
+    with store.store(store.RESULTS) as (client, experiment):
+        assert client.get_experiment(experiment).name == store.RESULTS
+    assert [path.name for path in workspace.glob("mlflow.db*")] == ["mlflow.db"]
+
+
 def test_an_unreachable_server_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY.replace("//", "//user:secret@"))
     start = time.monotonic()
