@@ -55,8 +55,8 @@ def flipped(project: Project, seed: int) -> Iterator[Outcome]:
 def by_content(project: Project, found: Outcome) -> Outcome:
     """What DVC finds that has to look at contents, as it has forgotten the times of files."""
     said = project.repro(DVC_SITE_CACHE_DIR=str(project.top / "tmp/forgotten"))
-    same = "" if said.code or project.departed() else " not"
-    return replace(found, after=f"{found.after}; by content: {said.code}, bytes{same} other")
+    bytes_ = "other bytes" if project.departed() else "the same bytes"
+    return replace(found, after=f"{found.after}; by content: {said.code}, {bytes_}")
 
 
 def cache(project: Project, choice: random.Random) -> Outcome:
