@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.chaos.outcome import Outcome
+from benchmarks.chaos.outcome import Outcome, plain
 from benchmarks.chaos.project import Project
 from benchmarks.chaos.running import HUNG, Running, Said, kill, words_of
 
@@ -117,7 +117,7 @@ def campaign(
         yield Outcome(
             fault=f"run {run}, killed {len(done)} times", said="", code=-9,
             traceback=any(one.traceback for one in done) or end.traceback,
-            after=f"{end.code}, {end.line()}" if end.code else "0",
+            after=plain(project, f"{end.code}, {end.line()}") if end.code else "0",
             departed=tuple(project.departed()),
             records=project.records() == project.recorded, unsaid=True,
         )  # fmt: skip
@@ -139,7 +139,7 @@ def struck(project: Project, moment: Moment, number: int) -> Kill:
     else:
         whom = moment.kind
         running.kill_group() if moment.kind == "group" else running.kill_tree()
-    line = HUNG if HUNG in said.text else said.line()
+    line = HUNG if HUNG in said.text else plain(project, said.line())
     return Kill(number, moment.kind, stage, at, whom, line, said.code, said.traceback)
 
 

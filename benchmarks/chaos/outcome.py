@@ -9,7 +9,7 @@ from benchmarks.chaos.project import Project
 from benchmarks.chaos.running import HUNG, Said
 
 DELETE = re.compile(r"\b(delete|remove|mv)\b")
-LONGEST = 240
+LONGEST = 320
 """Characters of a message that are shown."""
 COLUMNS = (
     "fault", "what was said", "exit code", "traceback", "next `dvc repro`", "same bytes", "records",
