@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def obey(project: Project, said: Said) -> str:
 def plain(project: Project, text: str) -> str:
     """A text without the place of this machine, and of what differs from run to run."""
     text = text.replace(f"{project.folder}/", "").replace(str(project.folder), ".")
-    text = text.replace(str(project.top), "")
+    text = text.replace(str(project.top), "").replace(sys.prefix, "<environment>")
     text = re.sub(r"(work/[a-z]+-)[0-9a-f]{16}", r"\1<hash>", text)
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:<port>", re.sub(r"\.tmp-\d+-", ".tmp-", text))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
