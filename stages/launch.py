@@ -148,7 +148,7 @@ def crew(settings: Mapping[str, Any]) -> str:
 def command(stage: str, launch: str) -> list[str]:
     """Give the words that run a stage; `launch` are options of torchrun, for `train` alone."""
     if stage == "train" and launch:
-        return [sys.executable, "-m", "torch.distributed.run", *launch.split(), "-m"]
+        return [sys.executable, "-m", "stages.crew", *launch.split(), "-m"]
     return [sys.executable, "-m"]
 
 
