@@ -40,7 +40,7 @@ class Config:
     methods: dict[str, Method]
     ablations: dict[str, Ablation]
     exact: bool
-    """Whether every x86-64 processor computes the same bytes, at a cost (omgsr/core/exact.py)."""
+    """Whether kernels are held to those that x86-64 processors share (omgsr/core/exact.py)."""
     data: Data
     benchmarks: dict[str, Benchmark]
     foundation: Foundation

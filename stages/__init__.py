@@ -1,7 +1,8 @@
 """The stages of dvc.yaml: each reads its inputs, calls `omgsr`, and writes its outputs.
 
 This comes before any module of a stage and the libraries that those load, so what the setting
-`exact` needs of them is prepared here, also for workers, ranks of a training and experiments.
+`exact` needs of them is prepared here, also for workers, ranks of a training and experiments; and
+so is what a process says that ends for want of memory, were it while it loads them.
 """
 
 import os

@@ -5,7 +5,7 @@ same bytes.
 """
 
 import shutil
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,7 @@ from omgsr.core.fingerprint import sha256, work_name
 from omgsr.data import manifest
 from omgsr.method import latent_moments, timestep
 from omgsr.method.latent_moments import Moment
+from omgsr.method.timestep import Floats, Result
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Backbone
 from omgsr.reporting import plot_style, timestep_figure
@@ -49,32 +50,35 @@ def finished(settings: config.Config) -> Path:
     return workspace() / "work" / f"timestep-{work_name(rooms, packages, inputs)}"
 
 
-def main() -> None:
-    """Encodes every pair once, then computes t*, its interval and its curve."""
-    settings = config.load()
-    plan = settings.timestep
-    backbone = from_folder.load(Path("foundation")).to(devices.pick())
-    snr = timestep.snr_array(backbone.schedule.snr())
-    started, work = time.perf_counter(), finished(settings)
-    with workdir.exclusive(work):
-        names, power, error = latent_moments.columns(encode(settings, backbone, work))
-    encoded = time.perf_counter()
-    result = timestep.find(power, error, snr, plan.bootstrap, settings.seed)
+def publish(settings: config.Config, snr: Floats, found: Sequence[Moment]) -> Result:
+    """Computes t*, its interval and its curve, and writes the outputs."""
+    names, power, error = latent_moments.columns(found)
+    result = timestep.find(power, error, snr, settings.timestep.bootstrap, settings.seed)
     gap = timestep.curve(power, error, snr)
     images = pd.DataFrame(
         {"image": names, "power": power, "error": error, "t": timestep.per_image(error, snr)}
     )
     curve = pd.DataFrame({"t": range(1, len(snr) + 1), "gap": gap, "snr": snr})
-    share = (encoded - started) / (time.perf_counter() - started)
     files.write_text(OUT / "timestep.csv", curve.to_csv(index=False))
     files.write_text("data/moments.csv", images.to_csv(index=False))
     figure = timestep_figure.timestep_curve(curve, result.as_dict(), images)
     plot_style.save(figure, OUT / "timestep.png")
     files.write_json(OUT / "timestep.json", result.as_dict())
-    shutil.rmtree(work)
+    return result
+
+
+def main() -> None:
+    """Encodes every pair once, then computes t*."""
+    settings = config.load()
+    backbone = from_folder.load(Path("foundation")).to(devices.pick())
+    snr = timestep.snr_array(backbone.schedule.snr())
+    work = finished(settings)
+    with workdir.exclusive(work):
+        found = encode(settings, backbone, work)
+        result = publish(settings, snr, found)
+        shutil.rmtree(work)
     print(
-        f"t* = {result.t} (95 % interval {result.low} to {result.high}) from {result.images} pairs;"
-        f" {share:.1%} of the time was encoding"
+        f"t* = {result.t} (95 % interval {result.low} to {result.high}) from {result.images} pairs"
     )
 
 

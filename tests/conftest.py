@@ -9,7 +9,9 @@ from hypothesis import settings
 from omgsr.core import exact
 
 # The same sums everywhere (omgsr/core/exact.py), but for what `make test-kernels` says otherwise.
-os.environ.update(exact.ENVIRONMENT | os.environ)
+PREPARED: dict[str, str] = {}
+exact.begin({"exact": True}, PREPARED)
+os.environ.update(PREPARED | os.environ)
 
 # Examples are the same in every run; a busy machine is slow, not wrong.
 settings.register_profile("omgsr", deadline=None, derandomize=True, max_examples=50)
@@ -39,6 +41,15 @@ def settled() -> None:
 def checkout() -> Path:
     """The folder with dvc.yaml, params.yaml and stages/."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def avx2() -> None:
+    """Skips what holds on x86-64 with AVX2 alone."""
+    from torch.backends import cpu  # as torch itself finds out
+
+    if cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        pytest.skip("this processor is no x86-64 with AVX2, which `exact` needs")
 
 
 @pytest.fixture(scope="session")

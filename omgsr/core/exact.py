@@ -1,12 +1,14 @@
-"""The same sums on every x86-64 processor with AVX2: what the setting `exact` of a profile means.
+"""The same sums on x86-64 processors with AVX2: what the setting `exact` of a profile means.
 
 Libraries choose kernels by the processor, and kernels add in different orders. Here all of them are
 held to what every such processor has, before one of them is loaded (`begin`). One thing no switch
-reaches: MKL takes square roots from the processor's estimate of 1 / sqrt(x), of which AMD and Intel
-have different tables; `settle` has torch take IEEE 754's, which are correctly rounded, from NumPy.
+was found for: square roots of torch, which are MKL's and were not the same on an AMD processor and
+on an emulated Intel one. `settle` has torch take IEEE 754's, correctly rounded, from NumPy.
+On other architectures, such as Arm, nothing is held, as these switches are x86-64's.
 """
 
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Mapping, MutableMapping
@@ -44,6 +46,7 @@ def profile(root: Path) -> dict[str, Any]:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
+    # Not by settings.read_yaml, which loads pydantic: every start of a stage would wait for it.
     value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     return value if isinstance(value, dict) else {}
 
@@ -53,7 +56,7 @@ def begin(settings: Mapping[str, Any], environment: MutableMapping[str, str] = o
 
     It must come before NumPy or torch are loaded; the processes that this one starts inherit it.
     """
-    if settings.get("exact") is True:
+    if settings.get("exact") is True and platform.machine() in ("x86_64", "AMD64"):
         environment.update(ENVIRONMENT)
 
 

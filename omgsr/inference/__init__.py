@@ -1,1 +1,4 @@
-"""Any picture restored: tiles, precision, memory, colours; `pictures` reads and writes files."""
+"""Any picture restored: tiles, precision, memory, colours; `pictures` reads and writes files.
+
+May import `training` and the rooms before it.
+"""

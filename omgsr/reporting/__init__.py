@@ -1,1 +1,4 @@
-"""Tables, figures and the HTML page from scores; the paper's own numbers beside ours."""
+"""Tables, figures and the HTML page from scores; the paper's own numbers beside ours.
+
+May import every room before it.
+"""

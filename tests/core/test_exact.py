@@ -35,6 +35,7 @@ assert kernels[0] == "AVX2" and "exact.py" in kernels[1], kernels
 """
 
 
+@pytest.mark.usefixtures("avx2")
 def test_square_roots_are_correctly_rounded_in_a_prepared_process(checkout: Path) -> None:
     environment = os.environ | exact.ENVIRONMENT
     done = subprocess.run(
@@ -44,7 +45,10 @@ def test_square_roots_are_correctly_rounded_in_a_prepared_process(checkout: Path
     assert done.returncode == 0, done.stderr
 
 
-def test_only_a_profile_that_asks_for_it_is_prepared_for(tmp_path: Path) -> None:
+def test_only_a_profile_that_asks_for_it_is_prepared_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     (tmp_path / "configs").mkdir()
     (tmp_path / "params.yaml").write_text("profile: small\n")
     for told, expected in (("exact: true", exact.ENVIRONMENT), ("exact: false", {}), ("", {})):
@@ -54,6 +58,15 @@ def test_only_a_profile_that_asks_for_it_is_prepared_for(tmp_path: Path) -> None
         assert environment == expected, told
 
 
+def test_another_architecture_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    environment: dict[str, str] = {}
+    exact.begin({"exact": True}, environment)
+    assert environment == {}
+
+
 @pytest.mark.parametrize("text", ["a: [", "- 1", "profile: ../../x", "\xff"])
 def test_files_that_cannot_be_read_are_for_those_who_check_them(tmp_path: Path, text: str) -> None:
     assert exact.profile(tmp_path) == {}
@@ -61,6 +74,7 @@ def test_files_that_cannot_be_read_are_for_those_who_check_them(tmp_path: Path, 
     assert exact.profile(tmp_path) == {}
 
 
+@pytest.mark.usefixtures("avx2")
 @pytest.mark.parametrize("told", ["true", "false"])
 def test_a_stage_is_prepared_before_it_loads_a_library(
     checkout: Path, tmp_path: Path, told: str

@@ -20,6 +20,7 @@ def run(checkout: Path, **switches: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("avx2")
 def test_every_link_is_the_same_here(checkout: Path) -> None:
     """Also where the user has asked oneDNN, torch and MKL for other kernels."""
     told = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX", "ATEN_CPU_CAPABILITY": "avx512"}

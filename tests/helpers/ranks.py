@@ -69,11 +69,13 @@ def places(made: Trainer) -> dict[str, list[Tensor]]:
 
 
 def main(mode: str, foundation: Path, data: Path, out: Path) -> None:
-    """`train`, `distil`, or `nan`: the second process meets a pair that is not finite."""
+    """`train`, `distil`, `reduce` as on GPUs, or `nan`: the second process meets a bad pair."""
     exact.settle()
     processes = Processes.start()
     changes = {"losses": DISTILLED} if mode == "distil" else {}
     made = trainer(foundation, processes, ema=0.9, **changes)
+    if mode == "reduce":
+        made._one_by_one = lambda passes: False  # type: ignore[method-assign]
     if mode != "nan":
         torch.save(seen(made, pairs(data)), out / f"rank{processes.rank}.pt")
     else:

@@ -1,1 +1,4 @@
-"""Picture files in and out: formats, metadata, what to restore, and the record of it."""
+"""Picture files in and out: formats, metadata, what to restore, and the record of what was done.
+
+Part of `inference`.
+"""
