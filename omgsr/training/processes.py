@@ -34,6 +34,7 @@ class Processes:
     @classmethod
     def start(cls) -> Self:
         """Those that torchrun or `accelerate launch` has started, or this one alone."""
+        parent = os.getppid()  # before the others are waited for: torchrun may be killed in that time
         found = Accelerator(cpu=not torch.cuda.is_available())
         rank, count = found.process_index, found.num_processes
         wanted = int(os.environ.get("WORLD_SIZE", "1"))
@@ -43,7 +44,7 @@ class Processes:
                 "train the same model side by side; see `accelerate env`"
             )
         if count > 1:
-            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         return cls(rank=rank, count=count, device=found.device, accelerator=found)
 
     @property

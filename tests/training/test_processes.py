@@ -227,8 +227,8 @@ def flat(state: Any, name: str = "") -> dict[str, torch.Tensor]:
 
 def test_a_process_ends_with_the_torchrun_that_started_it() -> None:
     """Killed outright, torchrun leaves its processes, which have sessions of their own."""
-    child = "import os; from omgsr.training import processes as p; print(os.getpid(), flush=True); "
-    child += "p._end_with(os.getppid())"
+    child = "import os; from omgsr.training import processes as p; parent = os.getppid(); "
+    child += "print(os.getpid(), flush=True); p._end_with(parent)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
