@@ -14,7 +14,7 @@ export DO_NOT_TRACK := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro ablations sensitivity test test-kernels test-all lint ui clean install
+.PHONY: help repro verify ablations sensitivity test test-kernels test-all lint ui clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ repro: $(READY) ## run the whole pipeline: photographs to table, curve, pictures
 		$(BIN)/dvc config --local core.no_scm true; }
 	@$(BIN)/omgsr check
 	@$(BIN)/dvc repro
+
+verify: $(READY) ## read every result again: has a disk flipped a bit?
+	@$(BIN)/python -m stages.verify
 
 ablations: $(READY) ## the paper's four comparisons => reports/ablations (ABLATE=lrr: one of them)
 	@$(BIN)/python -m stages.experiments.ablate $(ABLATE) -j $(JOBS)

@@ -2,13 +2,16 @@
 
 import os
 import random
+import re
+import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from benchmarks.chaos.outcome import Outcome, outcome
+from benchmarks.chaos.outcome import Outcome, outcome, plain
 from benchmarks.chaos.project import RUN, Project
 from benchmarks.chaos.running import Said
 
@@ -46,17 +49,28 @@ def flipped(project: Project, seed: int) -> Iterator[Outcome]:
         half = path.stat().st_size // 2
         flip(path, choice, half, half + half // 2)
         found = outcome(project, f"a bit of {name}, read by `{stage}`", project.repro())
-        yield found if not found.departed else by_content(project, found)
-    yield cache(project, choice)
+        yield verified(project, found)
+    yield verified(project, cache(project, choice))
     yield checkpoint(project, choice)
     yield store(project, choice)
 
 
-def by_content(project: Project, found: Outcome) -> Outcome:
-    """What DVC finds that has to look at contents, as it has forgotten the times of files."""
-    said = project.repro(DVC_SITE_CACHE_DIR=str(project.top / "tmp/forgotten"))
-    bytes_ = "other bytes" if project.departed() else "the same bytes"
-    return replace(found, after=f"{found.after}; by content: {said.code}, {bytes_}")
+def verified(project: Project, found: Outcome) -> Outcome:
+    """What `make verify` finds where DVC, which knows files by their times, has not looked."""
+    if not found.departed:
+        return found
+    said = project.start(sys.executable, "-m", "stages.verify").end()
+    line = next((one for one in said.text.splitlines() if one.startswith("verify: ")), "")
+    command = re.search(r"rm -f (.+) && dvc repro", line)
+    named = shlex.split(command[1]) if command else []
+    for name in named:
+        (project.folder / name).unlink()
+    again = project.repro()
+    after = f"{found.after}; after `make verify` and what it said: {again.code}"
+    return replace(
+        found, said=found.said or plain(project, line), after=after,
+        traceback=said.traceback or again.traceback, departed=tuple(project.departed()),
+    )  # fmt: skip
 
 
 def cache(project: Project, choice: random.Random) -> Outcome:

@@ -38,7 +38,7 @@ def ordered_map(
     # Not fork: threads of torch or OpenCV in this process would be copied half-way. The server
     # imports once, and what it forks starts at once.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([function.__module__])
+    context.set_forkserver_preload(["omgsr.core.worker_start", function.__module__])
     try:
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_start) as pool:
             yield from _in_order(pool, function, columns, AHEAD * workers)

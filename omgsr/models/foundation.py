@@ -7,7 +7,6 @@ foundation/features/             ConvNeXt of Dv3CD and the discriminator
 foundation/model/                weights, where they are small; else `path` says where they are
 """
 
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -16,13 +15,11 @@ import torch
 from safetensors.torch import save_file
 
 from omgsr.core import files, seeding
-from omgsr.core.fingerprint import sha256
 from omgsr.data.dead_leaves import dead_leaves
-from omgsr.models import catalogue, feature_weights, features, pretraining, prompt, weight_files
+from omgsr.models import catalogue, feature_weights, features, model_folder, pretraining, prompt
 from omgsr.models.pretraining import Course, CropPool, Losses
 from omgsr.models.settings import Foundation, FoundationTraining
 
-_CONFIGS = ("scheduler/scheduler_config.json", "vae/config.json", "unet/config.json")
 _SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_encoder/model-*-of-*.safetensors"]
 _WANTED = [*catalogue.FILES, *_SHARDS]
 
@@ -102,7 +99,7 @@ def link(out: Path, folder: Path, settings: Foundation, prompts: Path | None = N
     if not folder.is_dir():
         raise FileNotFoundError(f"foundation.path: {folder} is no folder; {obtain}")
     try:
-        _model_files(folder)
+        model_folder.parts(folder)
         catalogue.check(settings.backbone, folder)
         prompt.write(folder, settings.prompt, out, prompts)
     except FileNotFoundError as error:
@@ -135,7 +132,7 @@ def write_card(out: Path, model: Path, settings: Foundation) -> None:
     Raises FileNotFoundError for a missing part of the model, ValueError when the model is not the
     backbone of the settings.
     """
-    digest = _sha256(out, out / model, settings.timestep_origin)
+    digest = model_folder.digest(out / model, out / prompt.EMBEDDING, settings.timestep_origin)
     catalogue.check(settings.backbone, out / model)
     card = {
         "backbone": settings.backbone,
@@ -149,26 +146,3 @@ def write_card(out: Path, model: Path, settings: Foundation) -> None:
         "sha256": digest,
     }
     files.write_json(out / "foundation.json", card)
-
-
-def _model_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Configurations (latent scale, schedule) and weights; a FileNotFoundError names a missing."""
-    configs = [folder / name for name in _CONFIGS]
-    for path in configs:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing; a model folder holds configurations and safetensors weights"
-            )
-    networks = folder / "vae", folder / "unet"
-    return configs, [p for n in networks for p in weight_files.find(n, "diffusion_pytorch_model")]
-
-
-def _sha256(out: Path, model: Path, origin: int) -> str:
-    """One hash over configurations, prompt and weights, in this order."""
-    configs, weights = _model_files(model)
-    digest = hashlib.sha256()
-    for path in [*configs, out / prompt.EMBEDDING, *weights]:
-        digest.update(bytes.fromhex(sha256(path)))
-    if origin:  # the same t is then another step: no run may be restored with the other origin
-        digest.update(f"timestep_origin {origin}".encode())
-    return digest.hexdigest()

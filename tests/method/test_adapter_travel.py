@@ -17,6 +17,7 @@ from omgsr.core import files
 from omgsr.method import adapter_files, run_card
 from omgsr.method.adapter_files import AdapterError
 from omgsr.method.run_card import DENOISER, ENCODER, RunError
+from omgsr.models.foundation import write_card
 from tests.helpers import models
 from tests.method.test_run_card import fields
 
@@ -42,6 +43,7 @@ def foundation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     folder = models.write_foundation(tmp_path_factory.mktemp("sd"), request.param)
     config = files.read_json(folder / "model" / "vae" / "config.json")
     files.write_json(folder / "model" / "vae" / "config.json", config | {"shift_factor": None})
+    write_card(folder, Path("model"), models.section())
     return folder
 
 

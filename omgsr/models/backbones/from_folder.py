@@ -1,8 +1,11 @@
 """From a foundation folder to a backbone."""
 
 from pathlib import Path
+from typing import Any
 
 from omgsr.core import files
+from omgsr.core.fingerprint import sha256
+from omgsr.models import model_folder
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.backbones.stable_diffusion import Mini, StableDiffusion
 
@@ -14,7 +17,12 @@ FAMILIES: dict[str, type[StableDiffusion]] = {
 
 
 def load(foundation: Path) -> Backbone:
-    """The backbone that foundation/foundation.json describes; `path` is relative to its folder."""
+    """The backbone that foundation/foundation.json describes; `path` is relative to its folder.
+
+    Raises FileNotFoundError for a missing part, ValueError for an unknown backbone and for weights
+    that have changed inside `foundation`. Those that stay elsewhere are gigabytes: they are hashed
+    once, by the stage.
+    """
     card = files.read_json(foundation / "foundation.json")
     family = FAMILIES.get(card["backbone"])
     if family is None:
@@ -22,4 +30,19 @@ def load(foundation: Path) -> Backbone:
             f"{foundation}: backbone {card['backbone']!r} is unknown; known: {', '.join(FAMILIES)}"
         )
     origin = card.get("timestep_origin", 0)  # cards of before it was a setting
-    return family.from_folder(foundation, foundation / card["path"], origin)
+    backbone = family.from_folder(foundation, foundation / card["path"], origin)
+    if not Path(card["path"]).is_absolute():
+        _require_unchanged(foundation, card)
+    return backbone
+
+
+def _require_unchanged(foundation: Path, card: dict[str, Any]) -> None:
+    """Refuses weights of which a disk has flipped a bit: DVC knows files by size and time."""
+    folder, embedding = foundation / card["path"], foundation / "prompt.safetensors"
+    wanted = [card["sha256"], card["features"]["sha256"]]
+    there = model_folder.digest(folder, embedding, card.get("timestep_origin", 0))
+    if [there, sha256(foundation / "features" / "model.safetensors")] != wanted:
+        raise ValueError(
+            f"{foundation}: not the weights that foundation.json describes; delete the folder "
+            f"{foundation} and run `dvc repro`, which brings it back, or copy it again"
+        )
