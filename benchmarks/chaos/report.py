@@ -41,7 +41,9 @@ LIMITS = """
 - A kill is one of processes: what was written stays. A machine that loses power may lose more, as
   files are renamed into place and not forced to the disk.
 - A flipped bit keeps the time of its file. DVC knows files by size and time, so it does not see
-  such a bit by itself; what reads the file has to.
+  such a bit by itself: what reads the file has to, and `make verify` reads every result and what
+  DVC's cache keeps. Weights and photographs outside the repository are hashed once, by the stages
+  `foundation` and `data`.
 - Memory is limited half-way through a stage, to what it has and 4 MiB.
 - One machine, one user, one seed; disks of a network and several machines were not tried.
 """
