@@ -60,7 +60,7 @@ def verified(project: Project, found: Outcome) -> Outcome:
     if not found.departed:
         return found
     said = project.start(sys.executable, "-m", "stages.verify").end()
-    line = next((one for one in said.text.splitlines() if one.startswith("verify: ")), "")
+    line = next((one for one in said.text.splitlines() if "rm -f" in one), "")
     command = re.search(r"rm -f (.+) && dvc repro", line)
     named = shlex.split(command[1]) if command else []
     for name in named:

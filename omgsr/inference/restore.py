@@ -67,9 +67,10 @@ class OneStep:
         """Side of the tiles of the last images; None if there were none."""
         on_cpu = generator.backbone.shift.device.type == "cpu"
         self._chain = Chain(generator, dtype, view, self.notes, workers if on_cpu else None)
-        self._device, self._multiple = self._chain.device, generator.backbone.multiple
+        self._device, self._backbone = self._chain.device, generator.backbone
         self._tiles = MemoryTiles(
-            device=self._device, step=self._multiple, tile=tile, overlap=overlap, notes=self.notes,
+            device=self._device, step=self._backbone.alignment, tile=tile, overlap=overlap,
+            notes=self.notes,
             pixel=memory_budget.bytes_per_pixel(generator.backbone.vae.config, DTYPES[dtype]),
             batch=1 if on_cpu else 4,  # as much as the look at the whole image
         )  # fmt: skip
@@ -94,7 +95,8 @@ class OneStep:
         """Images of one shape => of `size`, restored and coloured, float32 (H, W, 3) in [0, 1]."""
         height, width = size
         lq = [scaling.resize(image, size) for image in batch]
-        padded = np.stack([scaling.pad(image, self._multiple) for image in lq])
+        multiple = tiling.step if max(size) > tiling.tile else self._backbone.multiple
+        padded = np.stack([scaling.pad(image, multiple) for image in lq])
         rngs = [seeding.torch_rng(self.seed, "restore") for _ in lq]  # on every device the same
         store = self._device if height * width <= ON_DEVICE else torch.device("cpu")
         x_lq = torch.from_numpy(padded).permute(0, 3, 1, 2)

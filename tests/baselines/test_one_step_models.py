@@ -110,7 +110,7 @@ def test_pisasr_is_a_weighted_residual_at_1(made: Made, weights: tuple[float, fl
         "pisasr", made.pisasr.file, made.foundation, lambda_pix=l_pix, lambda_sem=l_sem
     )
     assert generator.t == 2
-    assert generator.backbone.multiple == 64
+    assert generator.backbone.alignment == 64
     close(restored(generator, made.x), pisasr(made, l_pix, l_sem))
 
 

@@ -34,7 +34,7 @@ def generator(tiny: Path) -> Generator:
 def test_the_output_is_exactly_scale_times_the_input(
     generator: Generator, size: tuple[int, int], scale: int
 ) -> None:
-    """The model takes multiples of 4 alone: 13 x 29 at scale 3 is padded to 40 x 88 and cut."""
+    """The model takes multiples of 2 alone: 13 x 29 at scale 3 is padded to 40 x 88 and cut."""
     out = restore(generator, picture(*size), scale)
     assert out.shape == (size[0] * scale, size[1] * scale, 3)
     assert out.dtype == np.uint8
@@ -43,8 +43,8 @@ def test_the_output_is_exactly_scale_times_the_input(
 @pytest.mark.parametrize("how", ["adain", "wavelet", "none"])
 def test_restoring_is_generator_crop_and_alignment(generator: Generator, how: Alignment) -> None:
     lq = picture(9, 11)
-    x = images.to_tensor(images.upscale(lq, 3))[None]  # 27 x 33 => 28 x 36
-    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (0, 1), (0, 3)), mode="reflect")
+    x = images.to_tensor(images.upscale(lq, 3))[None]  # 27 x 33 => 28 x 34
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (0, 1), (0, 1)), mode="reflect")
     with torch.no_grad():
         x_sr = generator(torch.from_numpy(padded))[0][..., :27, :33].clamp(-1, 1)
     expected = images.to_array(color.align(x_sr, x, how)[0])

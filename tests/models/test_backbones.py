@@ -1,5 +1,6 @@
 """Miniatures of SD1.5, SD2.1-base and SD2.1-768 in the hub's layout, behind the one interface."""
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from benchmarks.chaos.damage import flip
 from omgsr.core import files
 from omgsr.method.generator import Generator
 from omgsr.models import foundation, prompt
@@ -40,7 +42,7 @@ def test_a_hub_folder_is_a_backbone(linked: dict[str, Path], kind: str) -> None:
     assert backbone.schedule.prediction == PREDICTIONS[kind]
     assert backbone.schedule.coefficients(274)[0] ** 2 == pytest.approx(0.63574, abs=5e-6)
     assert (float(backbone.scale), float(backbone.shift)) == (pytest.approx(0.18215), 0)
-    assert (backbone.reduction, backbone.multiple) == (8, 64)
+    assert (backbone.reduction, backbone.multiple, backbone.alignment) == (8, 8, 64)
     assert backbone.prompt.shape == (1, 77, hub.WIDTH[kind])
 
 
@@ -243,3 +245,12 @@ def test_a_pickle_is_never_loaded(linked: dict[str, Path], tmp_path: Path) -> No
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"diffusion_pytorch_model\.bin is there, which is"):
         from_folder.load(out)
+
+
+@pytest.mark.parametrize("name", ["model/unet", "features"])
+def test_a_flipped_bit_inside_the_foundation_folder_is_refused(tmp_path: Path, name: str) -> None:
+    folder = models.write_foundation(tmp_path / "foundation")
+    path = next((folder / name).glob("*.safetensors"))
+    flip(path, random.Random(0), path.stat().st_size // 2)
+    with pytest.raises(ValueError, match=f"delete {folder}/ and run `dvc repro`"):
+        from_folder.load(folder)

@@ -58,7 +58,12 @@ class Backbone(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """What an image side must be a multiple of, for the VAE and the denoiser's levels."""
+        """What an image side must be a multiple of; the denoiser's levels take any latent."""
+        return self.reduction
+
+    @property
+    def alignment(self) -> int:
+        """Where tiles begin: at multiples, where each level halves them as it halves the whole."""
         return self.reduction * 2 ** (len(self.denoiser.config.block_out_channels) - 1)
 
     def encode(self, x: Tensor, latent: Latent = "mode", generator: Rng = None) -> Tensor:

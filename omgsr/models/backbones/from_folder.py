@@ -43,6 +43,6 @@ def _require_unchanged(foundation: Path, card: dict[str, Any]) -> None:
     there = model_folder.digest(folder, embedding, card.get("timestep_origin", 0))
     if [there, sha256(foundation / "features" / "model.safetensors")] != wanted:
         raise ValueError(
-            f"{foundation}: not the weights that foundation.json describes; delete the folder "
-            f"{foundation} and run `dvc repro`, which brings it back, or copy it again"
+            f"{foundation}: not the weights that foundation.json describes; delete {foundation}/ "
+            "and run `dvc repro`, which brings it back, or copy it again"
         )
