@@ -20,8 +20,8 @@ from skimage import data
 from omgsr import config
 from omgsr.core import basicsr_shim, seeding
 from omgsr.core.parallel import ordered_map
-from omgsr.data.degradation import MODES, degrade
-from omgsr.data.presets import Blur, Noise, Preset, Resize, Sinc
+from omgsr.data.degradation import degrade
+from omgsr.data.presets import MODES, Blur, Noise, Preset, Resize, Sinc
 
 SIDES = (96, 192, 512)
 """HQ sides, pixels: the training pairs and benchmarks of `mini`, and the paper's crops."""

@@ -13,8 +13,8 @@ from benchmarks.degradation import Codec, diffjpeg, reference, seed_everything
 from omgsr import config
 from omgsr.core import basicsr_shim, seeding
 from omgsr.data import noise
-from omgsr.data.degradation import MODES, _factor, degrade, jpeg, resize, sharpen
-from omgsr.data.presets import Preset, Resize, Round
+from omgsr.data.degradation import _factor, degrade, jpeg, resize, sharpen
+from omgsr.data.presets import MODES, Preset, Resize, Round
 
 PRESETS = config.load(Path(__file__).parents[2], ready=False).degradation
 STANDARD = PRESETS["realesrgan"]
