@@ -80,12 +80,17 @@ def rescale(image: Image, factor: float, mode: str) -> Image:
     A pixel of the result is 1 / `factor` wide, so what is over at the far edges is cut off.
     """
     height, width = (int(side * factor) for side in image.shape[:2])
-    same = mode == "bicubic" and (height, width) == image.shape[:2]  # torch copies it
-    if mode == "area" or same or not height or not width:
+    if factor == 1 or not height or not width:
         return resize(image, (max(1, height), max(1, width)), mode)
-    # OpenCV rounds the sides where torch cuts them: the same pixels and one more at most.
-    resized = cv2.resize(image, None, fx=factor, fy=factor, interpolation=_OPENCV[mode])
-    return np.ascontiguousarray(resized[:height, :width], np.float32)
+    # OpenCV rounds the sides where torch cuts them, to one pixel more at most, and copies an image
+    # whose sides stay.
+    same = image.shape[:2] == tuple(round(side * factor) for side in image.shape[:2])
+    if mode == "area" or same:
+        planes = torch.from_numpy(image).permute(2, 0, 1)[None]
+        found = torch.nn.functional.interpolate(planes, scale_factor=factor, mode=mode)[0]
+        return np.ascontiguousarray(found.permute(1, 2, 0).numpy())
+    scaled = cv2.resize(image, None, fx=factor, fy=factor, interpolation=_OPENCV[mode])
+    return np.ascontiguousarray(scaled[:height, :width], np.float32)
 
 
 def jpeg(image: Image, quality: float) -> Image:
