@@ -3,7 +3,8 @@
     python -m benchmarks.degradation [seconds for each size and preset]
 
 The two take turns image by image in the same processes, one single-threaded process a core, so
-whatever else the machine does slows both. The bar: 3 times the images per second.
+whatever else the machine does slows both. The bar: 3 times the images per second, with the real
+codec; DiffJPEG is basicsr's own on both sides.
 """
 
 import os
@@ -20,8 +21,8 @@ from skimage import data
 from omgsr import config
 from omgsr.core import basicsr_shim, seeding
 from omgsr.core.parallel import ordered_map
-from omgsr.data.degradation import MODES, degrade
-from omgsr.data.presets import Blur, Noise, Preset, Resize, Sinc
+from omgsr.data.degradation import degrade
+from omgsr.data.presets import MODES, Blur, Noise, Preset, Resize, Sinc
 
 SIDES = (96, 192, 512)
 """HQ sides, pixels: the training pairs and benchmarks of `mini`, and the paper's crops."""
@@ -154,7 +155,8 @@ def main(seconds: float) -> None:
             columns = ([preset] * cores, [side] * cores, workers, [seconds] * cores)
             made = list(ordered_map(race, *columns, workers=cores))
             ours, theirs = (sum(one[0] / one[i] for one in made) for i in (1, 2))
-            count, worst = sum(one[0] for one in made), min(worst, ours / theirs)
+            count = sum(one[0] for one in made)
+            worst = min(worst, ours / theirs) if preset.jpeg == "real" else worst
             print(f"{name:12}{side:6}{count:10}{ours:11.0f}{theirs:14.1f}{ours / theirs:8.1f}")
     if worst < BAR:
         sys.exit(f"the slowest ratio is {worst:.1f}, the bar is {BAR}")

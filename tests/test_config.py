@@ -205,6 +205,9 @@ CASES = [
     (MINI, "score.metrics", ["psnr", "niqee"], ["score.metrics[1]: unknown metric 'niqee'; did you mean 'niqe'?"]),
     (MINI, "data.degradation", "lihgt", ["data.degradation: unknown degradation preset 'lihgt'; did you mean 'light'?"]),
     (MINI, "benchmarks.mini_light.degradation", "x", ["benchmarks.mini_light.degradation: unknown degradation preset"]),
+    (MINI, "data.enlarge", "nearest", ["data.enlarge: ", "'nearest'", "Allowed: bicubic, random"]),
+    (PARAMS, "degradation.light.jpeg", "diffjpeg", ["degradation.light.jpeg: ", "'diffjpeg'"]),
+    (PARAMS, "degradation.light.resize", REMOVED, ["params.yaml: degradation.light.resize: missing"]),
     (MINI, "data.train.photographs", ["astronot"], ["data.train.photographs[0]: unknown photograph", "'astronaut'"]),
     (MINI, "infer.color", "adian", ["infer.color: ", "'adian'; did you mean 'adain'?"]),
     (MINI, "foundation.source", "web", ["foundation.source: ", "Allowed: folder, hub, shipped, train"]),
@@ -349,7 +352,8 @@ def test_the_official_profile_differs_from_the_paper_in_these_settings():
         for name in ("paper", "official")
     )
     changed = {
-        ("data", "degradation"): "light",
+        ("data", "degradation"): "official",
+        ("data", "enlarge"): "random",
         ("foundation", "timestep_origin"): 0,
         ("timestep", "images"): None,
         ("timestep", "batch"): 1,

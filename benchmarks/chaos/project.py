@@ -21,6 +21,7 @@ SCALE: dict[str, Any] = {
     "data": {
         "train": {"photographs": ["astronaut", "camera"], "dead_leaves": 2},
         "crop": 96, "crops_per_image": 6, "scale": 4, "degradation": "realesrgan",
+        "enlarge": "bicubic",
     },
     "benchmarks": {
         "small": {

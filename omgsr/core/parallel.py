@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait
 from typing import TypeVar
@@ -76,6 +77,17 @@ def side_by_side(function: Callable[[S], T], items: Sequence[S], workers: int) -
             return list(pool.map(function, items))
     finally:
         torch.set_num_threads(threads)  # what threads that start later take
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch has one thread: more of them may round products of matrices otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _in_order(

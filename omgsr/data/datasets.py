@@ -56,31 +56,44 @@ class Pairs(Dataset[Batch]):
             lq, hq = _crop(rng, lq, hq, self.crop, self.scale, self.rows[index].name)
         if self.flip and rng.random() < 0.5:
             lq, hq = lq[:, ::-1], hq[:, ::-1]
-        x_lq = images.to_tensor(images.upscale(lq, self.scale))
+        x_lq = images.to_tensor(enlarged(lq, self.rows[index], self.scale))
         return Batch(x_lq, images.to_tensor(hq), self.rows[index].name)
 
 
 def load_pair(row: Row, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """(LQ, HQ) of a row, uint8; the HQ must be exactly `scale` times the LQ."""
+    """(LQ, HQ) of a row, uint8; the HQ must be exactly `scale` times the LQ.
+
+    Of an enlarged row the LQ is x_L already, of the HQ's size.
+    """
     lq, hq = manifest.load_lq(row), manifest.load_hq(row)
-    if hq.shape[:2] != (lq.shape[0] * scale, lq.shape[1] * scale):
+    times = 1 if row.enlarged else scale
+    if hq.shape[:2] != (lq.shape[0] * times, lq.shape[1] * times):
         raise ValueError(
-            f"{row.name}: HQ {hq.shape[1]}x{hq.shape[0]} is not {scale} times "
+            f"{row.name}: HQ {hq.shape[1]}x{hq.shape[0]} is not {times} times "
             f"LQ {lq.shape[1]}x{lq.shape[0]}; run `dvc repro -f degrade`"
         )
     return lq, hq
 
 
+def enlarged(lq: np.ndarray, row: Row, scale: int) -> np.ndarray:
+    """x_L of a row from what `load_pair` gives, or from a part of it: uint8, of the HQ's size."""
+    return lq if row.enlarged else images.upscale(lq, scale)
+
+
 def _crop(
     rng: np.random.Generator, lq: np.ndarray, hq: np.ndarray, crop: int, scale: int, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    side = crop // scale
-    if min(lq.shape[:2]) < side:
+    if min(hq.shape[:2]) < crop:
         raise ValueError(f"{name}: smaller than train.crop {crop}; lower train.crop or data.crop")
-    top, left = (int(rng.integers(lq.shape[axis] - side + 1)) for axis in (0, 1))
-    box = np.s_[top : top + side, left : left + side]
-    hq_box = np.s_[top * scale : top * scale + crop, left * scale : left * scale + crop]
-    return lq[box], hq[hq_box]
+    room = ((length - crop) // scale for length in hq.shape[:2])
+    top, left = (int(rng.integers(one + 1)) for one in room)
+    lq_unit = scale * lq.shape[0] // hq.shape[0]  # 1, or `scale` where the LQ is enlarged
+
+    def cut(image: np.ndarray, unit: int) -> np.ndarray:
+        side = crop // scale * unit
+        return image[top * unit : top * unit + side, left * unit : left * unit + side]
+
+    return cut(lq, lq_unit), cut(hq, scale)
 
 
 def _order(count: int, batch: int, numbers: range, seed: int) -> Iterator[list[tuple[int, int]]]:

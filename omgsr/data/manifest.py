@@ -13,6 +13,7 @@ from PIL import Image
 
 from omgsr.core import files, images
 from omgsr.core.image_files import ImageError
+from omgsr.data.presets import MODES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,9 +35,13 @@ class Row:
     left: int = 0
     height: int = 0
     width: int = 0
+    enlarged: str = ""
+    """Where the LQ file is x_L, of the HQ's size: the mode that enlarged the LQ before it was
+    rounded, one of MODES. '' where the file is the LQ."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+_PLAIN = COLUMNS[:-1]  # of a set in which no row is enlarged
 _NUMBERS = ("resize", "top", "left", "height", "width")
 _LONGEST = 200
 """Bytes of a name: files add endings to it, and most file systems end at 255."""
@@ -47,7 +52,8 @@ def write(path: Path | str, rows: Iterable[Row]) -> None:
     rows = list(rows)
     _check_names(path, [row.name for row in rows])
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    columns = COLUMNS if any(row.enlarged for row in rows) else _PLAIN
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     files.write_text(path, text.getvalue())
@@ -56,9 +62,10 @@ def write(path: Path | str, rows: Iterable[Row]) -> None:
 def read(path: Path | str) -> list[Row]:
     """Reads the CSV that `write` writes."""
     reader = csv.DictReader(io.StringIO(files.read_text(path)))
-    if tuple(reader.fieldnames or ()) != COLUMNS:
+    if tuple(reader.fieldnames or ()) not in (COLUMNS, _PLAIN):
         raise ImageError(
-            f"{path}: the columns must be {','.join(COLUMNS)}, got {reader.fieldnames}"
+            f"{path}: the columns must be {','.join(_PLAIN)} and, where LQ are enlarged, "
+            f"{COLUMNS[-1]}, got {reader.fieldnames}"
         )
     rows = [_parse(path, number, record) for number, record in enumerate(reader, start=2)]
     if not rows:
@@ -114,7 +121,7 @@ def load_hq(row: Row) -> NDArray[np.uint8]:
 
 
 def load_lq(row: Row) -> NDArray[np.uint8]:
-    """The LQ image of a row: uint8 (H, W, 3)."""
+    """The LQ image of a row, x_L where it is enlarged: uint8 (H, W, 3)."""
     if not row.lq:
         raise ImageError(f"{row.name}: has no LQ image; the `degrade` stage writes it")
     return images.read_rgb(row.lq)
@@ -129,7 +136,13 @@ def _parse(path: Path | str, number: int, record: dict[str, str]) -> Row:
         ) from error
     if min(numbers.values()) < 0 or bool(numbers["height"]) != bool(numbers["width"]):
         raise ImageError(f"{path}, line {number}: not a crop box: {numbers}")
-    return Row(name=record["name"], hq=record["hq"], lq=record["lq"], **numbers)
+    enlarged = record.get("enlarged") or ""
+    if enlarged not in ("", *MODES):
+        raise ImageError(
+            f"{path}, line {number}: enlarged: got {enlarged!r}, allowed: {', '.join(MODES)} or "
+            "nothing; run `dvc repro -f degrade`"
+        )
+    return Row(name=record["name"], hq=record["hq"], lq=record["lq"], enlarged=enlarged, **numbers)
 
 
 def _check_names(path: Path | str, names: list[str]) -> None:

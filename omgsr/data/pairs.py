@@ -15,7 +15,7 @@ from omgsr.core.fingerprint import work_name
 from omgsr.core.image_files import ImageError
 from omgsr.core.parallel import ordered_map
 from omgsr.data import manifest
-from omgsr.data.degradation import degrade
+from omgsr.data.degradation import degrade, draw_mode
 from omgsr.data.manifest import Row
 from omgsr.data.presets import Preset
 from omgsr.data.settings import Benchmark, Data
@@ -40,6 +40,8 @@ class Plan:
     """Random crops an image; 0 takes a centred grid of crops that do not overlap."""
     paired: bool = True
     """Whether the pairs name their HQ."""
+    enlarge: str = "bicubic"
+    """`random` writes x_L in place of the LQ, enlarged in a mode that each pair draws."""
     skip_small: bool = False
     """Whether images smaller than the crop give no pair instead of an error."""
 
@@ -61,8 +63,9 @@ def plans(
         lq = f"{folder}/{name}/lq"
         return Plan(folder=lq, preset=numbers, scale=data.scale, seed=seed, **more)
 
-    skip, many = data.too_small == "skip", data.crops_per_image
-    train = plan("train", data.degradation, crop=data.crop, random=many, skip_small=skip)
+    more = {"enlarge": data.enlarge, "skip_small": data.too_small == "skip"}
+    many = data.crops_per_image
+    train = plan("train", data.degradation, crop=data.crop, random=many, **more)
     made: dict[str, Plan | None] = {"train": train}
     for name, one in benchmarks.items():
         todo = one.degradation or one.crop
@@ -122,6 +125,8 @@ def _centre(plan: Plan, row: Row, work: Path) -> Row:
 def _pair(plan: Plan, row: Row, name: str, box: Box) -> Row:
     top, left, height, width = box
     pair = replace(row, name=name, top=top, left=left, height=height, width=width)
+    if plan.enlarge == "random":
+        pair = replace(pair, enlarged=draw_mode(seeding.rng(plan.seed, "enlarge", name)))
     return replace(pair, hq=row.hq if plan.paired else "", lq=f"{plan.folder}/{name}.png")
 
 
@@ -136,7 +141,8 @@ def _degrade(plan: Plan, row: Row, size: tuple[int, int], pairs: list[Row], work
     for pair in pairs:
         crop = hq[pair.top : pair.top + pair.height, pair.left : pair.left + pair.width]
         rng = seeding.rng(plan.seed, "degrade", pair.name)
-        images.write_png(work / pair.lq, degrade(crop, plan.preset, rng, plan.scale))
+        lq = degrade(crop, plan.preset, rng, plan.scale, pair.enlarged)
+        images.write_png(work / pair.lq, lq)
 
 
 def boxes(plan: Plan, row: Row, size: tuple[int, int]) -> list[tuple[str, Box]]:

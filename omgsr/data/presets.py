@@ -1,12 +1,15 @@
 """The numbers of a degradation, as params.yaml gives them; each class checks its own ranges."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
 from omgsr.core.settings import Fraction, Weight, section
 
 Pair = tuple[float, float]
+
+MODES = ("area", "bilinear", "bicubic")
+"""How a resize interpolates, as `torch.nn.functional.interpolate` calls it."""
 
 
 def _pair(lowest: float, highest: float, around: float | None = None) -> AfterValidator:
@@ -154,3 +157,9 @@ class Preset:
     second: Round
     """Its JPEG is the one around the last resize."""
     final: Final
+    jpeg: Literal["real", "diff"]
+    """The codec: `real`, libjpeg's; `diff`, basicsr's DiffJPEG, which repeats chroma pixels 2 x 2,
+    takes qualities that are no whole numbers and rounds no pixel, as Real-ESRGAN is trained."""
+    resize: Literal["aligned", "scale_factor"]
+    """The first resize: `aligned` keeps the field of view; `scale_factor` cuts up to one pixel of
+    the smaller image off its far edges, as Real-ESRGAN's does. The others are always aligned."""

@@ -89,6 +89,10 @@ class Data:
     """HQ side over LQ side, for training and benchmarks."""
     degradation: str
     """Name out of `degradation` in params.yaml."""
+    enlarge: Literal["bicubic", "random"]
+    """How x_L, what t* and the training see, comes from the LQ: `bicubic`, from its 8-bit file, as
+    for benchmarks; `random`, before it is rounded to 8 bits, by area, bilinear or bicubic, which
+    each pair draws and data/pairs/train.csv tells. The official code does the latter."""
     too_small: Literal["refuse", "skip"] = "refuse"
     """HQ images smaller than the crop: `refuse` stops at the first, `skip` leaves them out and
     counts them. The official code pads them by reflection, which is not done here."""

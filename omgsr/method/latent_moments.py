@@ -12,7 +12,7 @@ from torch import Tensor
 
 from omgsr.core import images, seeding
 from omgsr.core.parallel import side_by_side, threaded_map
-from omgsr.data.datasets import load_pair
+from omgsr.data.datasets import enlarged, load_pair
 from omgsr.data.manifest import Row
 from omgsr.method.timestep import moments
 from omgsr.models.backbones.base import Backbone, Latent
@@ -70,13 +70,14 @@ def pair_moments(
 
 
 def _read(rows: Sequence[Row], scale: int) -> list[tuple[Sequence[str], Tensor, Tensor]]:
-    """Names, upscaled LQ and HQ images (n, 3, H, W) of every run of equal size."""
-    found = []
-    pairs = ((row.name, *load_pair(row, scale)) for row in rows)
+    """Names, x_L and HQ images (n, 3, H, W) of every run of equal size."""
+    found: list[tuple[Sequence[str], Tensor, Tensor]] = []
+    pairs = ((row, *load_pair(row, scale)) for row in rows)
     for _, run in groupby(pairs, key=lambda pair: pair[2].shape):
-        names, lq, hq = zip(*run, strict=True)
-        x_lq = [images.to_tensor(images.upscale(one, scale)) for one in lq]
-        found.append((names, torch.stack(x_lq), torch.stack([images.to_tensor(x) for x in hq])))
+        same, lq, hq = zip(*run, strict=True)
+        x_lq = [images.to_tensor(enlarged(*x, scale)) for x in zip(lq, same, strict=True)]
+        x_hq = [images.to_tensor(x) for x in hq]
+        found.append(([row.name for row in same], torch.stack(x_lq), torch.stack(x_hq)))
     return found
 
 

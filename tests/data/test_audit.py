@@ -247,6 +247,7 @@ def workspace(data: Path) -> Path:
         "  crops_per_image: 1",
         "  scale: 4",
         "  degradation: light",
+        "  enlarge: bicubic",
         "benchmarks:",
         "  real: {lq: {folders: [test/lq]}, hq: {folders: [test/hq]}, crop: null,",
         "         degradation: null, paired: true}",

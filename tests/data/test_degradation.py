@@ -13,8 +13,8 @@ from benchmarks.degradation import Codec, diffjpeg, reference, seed_everything
 from omgsr import config
 from omgsr.core import basicsr_shim, seeding
 from omgsr.data import noise
-from omgsr.data.degradation import MODES, _factor, degrade, jpeg, resize, sharpen
-from omgsr.data.presets import Preset, Resize, Round
+from omgsr.data.degradation import _factor, degrade, jpeg, resize, sharpen
+from omgsr.data.presets import MODES, Preset, Resize, Round
 
 PRESETS = config.load(Path(__file__).parents[2], ready=False).degradation
 STANDARD = PRESETS["realesrgan"]
@@ -75,7 +75,7 @@ def test_hq_stays_as_it_was_and_global_generators_are_not_used(crops: list[np.nd
     np.testing.assert_array_equal(hq, crops[0])
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", ["realesrgan", "light"])
 @pytest.mark.parametrize("codec", ["real JPEG", "DiffJPEG"])
 def test_distribution_is_that_of_basicsrs_composition(
     name: str, codec: str, crops: list[np.ndarray]

@@ -323,7 +323,7 @@ def workspace(tmp_path):
     begin, end = lines.index("data:"), lines.index("foundation:")
     sets = [
         "data: {train: {folders: [photos]}, crop: 96, crops_per_image: 1, scale: 4,",
-        "       degradation: light}",
+        "       degradation: light, enlarge: bicubic}",
         "benchmarks:",
         "  test: {lq: {folders: [small]}, crop: null, degradation: null, paired: false}",
     ]

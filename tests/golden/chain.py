@@ -29,6 +29,7 @@ SCALE: dict[str, Any] = {
     "data": {
         "train": {"photographs": ["astronaut", "camera"], "dead_leaves": 1},
         "crop": 96, "crops_per_image": 1, "scale": 4, "degradation": "realesrgan",
+        "enlarge": "bicubic",
     },
     "benchmarks": {
         "small": {
