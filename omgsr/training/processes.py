@@ -34,7 +34,7 @@ class Processes:
     @classmethod
     def start(cls) -> Self:
         """Those that torchrun or `accelerate launch` has started, or this one alone."""
-        parent = os.getppid()  # before the others are waited for: torchrun may be killed in that time
+        parent = os.getppid()  # before the others are waited for: torchrun may be killed meanwhile
         found = Accelerator(cpu=not torch.cuda.is_available())
         rank, count = found.process_index, found.num_processes
         wanted = int(os.environ.get("WORLD_SIZE", "1"))

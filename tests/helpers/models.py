@@ -20,6 +20,7 @@ from omgsr.data.datasets import Batch
 from omgsr.data.manifest import Row
 from omgsr.method.generator import Generator
 from omgsr.method.perceptual import ssim
+from omgsr.method.settings import Arithmetic, Precision
 from omgsr.models import features, foundation
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Backbone
@@ -130,15 +131,21 @@ def feature_network(folder: Path) -> Features:
     return features.load(folder / "features")
 
 
+def precision(every: Arithmetic, **changes: Arithmetic) -> Precision:
+    """The same for every part but those of `changes`."""
+    parts = dict.fromkeys(("vae", "denoiser", "features", "heads"), every)
+    return Precision(**(parts | changes))
+
+
 def settings(**changes: Any) -> Settings:
     """Four steps of batch 2 with all four losses of the paper."""
     values: dict[str, Any] = {
         "losses": WEIGHTS, "steps": 4, "batch": 2, "accumulate": 1, "lr": 1e-3,
         "lr_schedule": "constant", "weight_decay": 1e-4, "clip_grad": None, "real_label": 0.8,
-        "seed": 0, "optimiser": "adamw", "ema": None, "precision": "fp32",
+        "seed": 0, "optimiser": "adamw", "ema": None, "precision": precision("fp32"),
         "gradient_checkpointing": False, "encoder_rank": 2, "unet_rank": 3, "latent": "mode",
-        "clamp": False, "diffaugment": False, "spectral_norm": False, "head_gradient": "own",
-        "crop": None, "validation": None, "final": "last", "checkpoint_every": 9, "log_every": 1,
+        "clamp": False, "heads": "map", "diffaugment": "none", "spectral_norm": False,
+        "head_gradient": "own", "crop": None, "validation": None, "final": "last", "checkpoint_every": 9, "log_every": 1,
         "gradient_norms_every": None, "preview_every": 1, "num_workers": 0,
     }  # fmt: skip
     return Settings(**(values | changes))

@@ -179,7 +179,7 @@ def test_the_average_is_of_the_generator_alone(tiny: Path) -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_half_precision_and_recomputed_activations(tiny: Path, checkpointing: bool) -> None:
     """A recomputed pass sees the adapter that it was made with."""
-    exact, other = trainer(tiny), trainer(tiny, precision="fp32" if checkpointing else "bf16")
+    exact, other = trainer(tiny), trainer(tiny, precision=models.precision("fp32" if checkpointing else "bf16"))
     device = torch.device("cpu")
     memory.place(other.generator, other.features, device, other.settings.precision, checkpointing)
     if checkpointing:  # blocks recompute while a model is trained

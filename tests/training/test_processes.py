@@ -72,7 +72,8 @@ def assert_same_training(together: Any, single: Any) -> None:
     is a hundred times that. AdamW then moves every weight by about the learning rate, whatever its
     gradient's size: where that is rounding alone, its sign is too, and one of n such weights takes
     the movement 2 / sqrt(n) apart. 0.1 allows for 20 of the 9,000 adapter weights, and 0.05 for
-    what they do to later gradients. Pairs or noises of others, or not added, take both about 1 apart.
+    what they do to later gradients. Pairs or noises of others, or not added, take both about 1
+    apart.
     """
     if EXACT:
         assert_same_bits(together, single)
