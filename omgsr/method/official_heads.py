@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omgsr.method.settings import LEAST_SIDE
+from omgsr.method.settings import OFFICIAL_SIDE
 
 LAYERS = ((192, 4, 0), (64, 3, 0), (96, 1, 0), (96, 3, 1), (1, 1, 0))
 """Output channels, kernel and zeros around of every convolution."""
@@ -43,9 +43,8 @@ def head(channels: int) -> nn.Sequential:
 
 def require_size(height: int, width: int) -> None:
     """Refuses images that the filters and strides leave nothing of."""
-    least = LEAST_SIDE["official"]
-    if min(height, width) < least:
+    if min(height, width) < OFFICIAL_SIDE:
         raise ValueError(
-            f"train.heads: official takes images of {least} px or more, got {height} x {width}; "
-            f"set train.heads to map, or data.crop and train.crop to {least} or more"
+            f"train.heads: official takes images of {OFFICIAL_SIDE} px or more, got {height} x "
+            f"{width}; set train.heads to map, or data.crop and train.crop to that or more"
         )

@@ -9,8 +9,8 @@ from omgsr.core.settings import Count, Weight, section
 Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "ssim", "l1", "l2", "vsd"]
 Arithmetic = Literal["fp32", "bf16"]
 Heads = Literal["map", "official"]
-LEAST_SIDE: dict[Heads, int] = {"map": 32, "official": 384}
-"""Smallest side of an image that heads judge, pixels."""
+OFFICIAL_SIDE = 384
+"""Smallest side of an image that the heads `official` judge, pixels."""
 
 
 @section

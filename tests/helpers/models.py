@@ -51,12 +51,15 @@ def scheduler(prediction: str = "epsilon") -> DDPMScheduler:
     )
 
 
-def vae() -> AutoencoderKL:
-    """(B, 3, H, W) => (B, 4, H/2, W/2), with a shift so that no test overlooks it."""
+def vae(levels: int = 2) -> AutoencoderKL:
+    """(B, 3, H, W) => (B, 4, H/2, W/2), with a shift so that no test overlooks it.
+
+    A level more halves the latent once more.
+    """
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(8,) * levels,
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=4,
@@ -93,11 +96,13 @@ def section(**changes: Any) -> Foundation:
     return Foundation(**(values | changes))
 
 
-def write_foundation(folder: Path, prediction: str = "epsilon", seed: int = 0) -> Path:
+def write_foundation(
+    folder: Path, prediction: str = "epsilon", seed: int = 0, levels: int = 2
+) -> Path:
     """A complete foundation folder; returns it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae().save_pretrained(folder / "model" / "vae")
+        vae(levels).save_pretrained(folder / "model" / "vae")
         unet().save_pretrained(folder / "model" / "unet")
         scheduler(prediction).save_pretrained(folder / "model" / "scheduler")
         save_file({"prompt": torch.randn(1, 3, 8)}, folder / "prompt.safetensors")
@@ -145,8 +150,9 @@ def settings(**changes: Any) -> Settings:
         "seed": 0, "optimiser": "adamw", "ema": None, "precision": precision("fp32"),
         "gradient_checkpointing": False, "encoder_rank": 2, "unet_rank": 3, "latent": "mode",
         "clamp": False, "heads": "map", "diffaugment": "none", "spectral_norm": False,
-        "head_gradient": "own", "crop": None, "validation": None, "final": "last", "checkpoint_every": 9, "log_every": 1,
-        "gradient_norms_every": None, "preview_every": 1, "num_workers": 0,
+        "head_gradient": "own", "crop": None, "validation": None, "final": "last",
+        "checkpoint_every": 9, "log_every": 1, "gradient_norms_every": None, "preview_every": 1,
+        "num_workers": 0,
     }  # fmt: skip
     return Settings(**(values | changes))
 
