@@ -56,6 +56,8 @@ class Validator:
         The same in every process, and the same bytes for any number of them.
         """
         who = self.processes
+        if not self.metrics:
+            return {}
         # Every process sends as many rows, those without a pair zeros.
         shape = -(-self.count // who.count), len(self.metrics)
         own = torch.zeros(shape, dtype=torch.float64)
