@@ -35,7 +35,7 @@ from omgsr.core import devices
 from omgsr.data.datasets import Batch
 from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
-from omgsr.method.settings import Precision
+from omgsr.method.settings import Arithmetic, Precision
 from omgsr.models import features
 from omgsr.models.backbones.stable_diffusion import StableDiffusion
 from omgsr.models.features import Features
@@ -110,7 +110,8 @@ class Case:
     tiny: bool = False
     size: int = 128
     device: str = "cpu"
-    precision: Precision = "fp32"
+    precision: Arithmetic = "fp32"
+    """Of every part."""
     steps: int = 1
     """Timed ones."""
     warmup: int = 0
@@ -208,11 +209,12 @@ def _ours(case: Case, where: torch.device) -> tuple[Callable[[], Any], dict[str,
     sizes = TINY if case.tiny else FULL
     generator = build(sizes)
     network = Features(convnext(sizes), *_statistics())
-    memory.place(generator, network, where, case.precision, case.checkpointing)
+    precision = Precision(**dict.fromkeys(("vae", "denoiser", "features", "heads"), case.precision))
+    memory.place(generator, network, where, precision, case.checkpointing)
     paper = vars(config.load(profile="paper", ready=False).train)
     own = {
         "losses": WEIGHTS, "seed": 0, "steps": 1, "batch": 1, "accumulate": 1, "clip_grad": 1.0,
-        "precision": case.precision, "gradient_checkpointing": case.checkpointing,
+        "precision": precision, "gradient_checkpointing": case.checkpointing,
     }  # fmt: skip
     settings = Settings(**(paper | own))
     trainer = Trainer(generator, network, settings)

@@ -11,6 +11,7 @@ from typing import Any
 from omgsr.baselines.settings import KNOWN, needs
 from omgsr.core.wording import Fault, unknown
 from omgsr.data.settings import Images
+from omgsr.method.settings import OFFICIAL_SIDE
 
 _SD21 = ("sd21-base", "sd")  # `sd` is any model, of which only its user knows which
 _RESERVED = {"train", "average"}  # a manifest and a table row of their own
@@ -97,6 +98,11 @@ def _crops(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
             yield (*path, "crop"), text
     if train.crop is not None and train.crop > data.crop:
         yield ("train", "crop"), f"got {train.crop}, allowed: at most data.crop ({data.crop})"
+    side = train.crop or data.crop
+    if train.heads == "official" and side < OFFICIAL_SIDE:
+        key = "data.crop" if train.crop is None else "train.crop"
+        text = f"got official, which takes {OFFICIAL_SIDE} px or more, but {key} is {side}; "
+        yield ("train", "heads"), text + "set that to as much, or heads to map"
 
 
 def _disjoint(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:

@@ -53,6 +53,7 @@ def card(settings: config.Config, run: Run, resolved: dict[str, Any]) -> dict[st
         "encoder_rank": plan.encoder_rank,
         "unet_rank": plan.unet_rank,
         "steps": plan.steps,
+        "heads": plan.heads if settings.variants[run.variant].losses.get("gan") else None,
         "ema": plan.ema,
         "prompt": settings.foundation.prompt,
         "seed": run.seed,
@@ -75,16 +76,19 @@ def trainer(settings: config.Config, about: dict[str, Any], processes: Processes
     return Trainer(generator, network, chosen, processes, looked_at)
 
 
-def validator(plan: Train, held: Sequence[Row], scale: int) -> validation.Validator | None:
+def validator(
+    plan: Train, held: Sequence[Row], scale: int, processes: Processes
+) -> validation.Validator | None:
     """The validation that the profile asks for; metrics without weights are named and left out."""
     if plan.validation is None:
         return None
-    loaded, missing = metrics.load_all(plan.validation.metrics)
+    loaded, missing = metrics.load_all(plan.validation.metrics, str(processes.device))
     if plan.final in missing:
         raise ValueError(f"train.final: {missing[plan.final]}; or set train.final to last")
-    for reason in missing.values():
+    for reason in missing.values() if processes.main else ():
         print(f"train: validation goes on without {reason}", file=sys.stderr)
-    return validation.Validator(manifest.spread(held, plan.validation.pairs), scale, loaded)
+    rows = manifest.spread(held, plan.validation.pairs)
+    return validation.Validator(rows, scale, loaded, processes)
 
 
 def train(session: Session, pairs: Pairs, shown: Pairs, plan: Train, log: Any) -> None:
@@ -145,7 +149,7 @@ def main(variant: str, timestep: str, seed: str) -> None:
             log = stack.enter_context(live(run.name, {**about, **asdict(plan)}, tags))
         processes.wait()  # nobody reads a checkpoint before the folder is this run's
         state = trainer(settings, about, processes)
-        validate = validator(plan, held, about["scale"]) if processes.main else None
+        validate = validator(plan, held, about["scale"], processes)
         session = Session(trainer=state, work=work, validate=validate)
         pairs = Pairs(rows, about["scale"], plan.crop, run.seed)
         shown = Pairs(held or rows, about["scale"], None, run.seed, flip=False)

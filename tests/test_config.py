@@ -1,6 +1,6 @@
 # ruff: noqa: E501  (a table of mistakes reads best with one row a line)
 import re
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, asdict
 from datetime import date
 from pathlib import Path
 
@@ -179,6 +179,10 @@ CASES = [
     (PARAMS, "variants.full.losses.lrr", -5, ["variants.full.losses.lrr: got -5.0, allowed: 0 or more"]),
     (PARAMS, "degradation.light.first.jpeg", [0, 95], ["params.yaml: degradation.light.first.jpeg: got [0, 95], allowed"]),
     (MINI, "data.crop", 97, ["configs/mini.yaml: data: crop: got 97, allowed: a multiple of scale 4"]),
+    (MINI, "train.heads", "official", ["train.heads: got official, which takes 384 px or more, but data.crop is 96; set that to as much, or heads to map"]),
+    (MINI, "train.precision", "bf16", ["train.precision: got 'bf16', allowed: a mapping"]),
+    (MINI, "train.precision.vae", "fp16", ["train.precision.vae: ", "'fp16'", "bf16, fp32"]),
+    (MINI, "train.diffaugment", True, ["train.diffaugment: got True", "anew, none, shared"]),
     (MINI, "train.crop", 30, ["train.crop: got 30, allowed: a multiple of data.scale (4)"]),
     (MINI, "train.crop", 128, ["train.crop: got 128, allowed: at most data.crop (96)"]),
     (MINI, "benchmarks.mini_light.crop", 190, ["benchmarks.mini_light.crop: got 190, allowed: a multiple"]),
@@ -362,7 +366,8 @@ def test_the_official_profile_differs_from_the_paper_in_these_settings():
         ("train", "weight_decay"): 1e-4,
         ("train", "latent"): "sample",
         ("train", "clamp"): True,
-        ("train", "diffaugment"): True,
+        ("train", "heads"): "official",
+        ("train", "diffaugment"): "anew",
         ("train", "spectral_norm"): True,
         ("train", "head_gradient"): "leftover",
         ("train", "checkpoint_every"): 1000,
@@ -373,6 +378,12 @@ def test_the_official_profile_differs_from_the_paper_in_these_settings():
     paper["data"]["train"]["folders"][1]["resize"] = 512
     assert official == paper
     assert config.load(ROOT, "official", ready=False).train.head_gradient == "leftover"
+
+
+@pytest.mark.parametrize("name", ["paper", "official"])
+def test_the_large_profiles_have_the_official_precision(name):
+    found = asdict(config.load(ROOT, name, ready=False).train.precision)
+    assert found == {"vae": "fp32", "denoiser": "bf16", "features": "fp32", "heads": "bf16"}
 
 
 def test_the_real_profile_is_the_mini_one_on_real_images():

@@ -15,6 +15,9 @@ from timm.layers import BlurPool2d
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from omgsr.method import official_heads
+from omgsr.method.settings import Heads
+
 Rngs = Sequence[torch.Generator]
 SHIFT = 0.125
 """Largest translation, share of the side."""
@@ -23,20 +26,25 @@ HOLE = 0.5
 
 
 class Discriminator(nn.Module):
-    """One head a level; each gives a map of logits with stride 32, so any size from 32 px works.
+    """One head a level. Of the kind `map` it gives logits with stride 32, for any size from 32 px;
+    `official` gives one logit, for sizes from 384 px (official_heads.py).
 
     The sigmoid of Eq. 9 is inside the losses (binary cross-entropy with logits), which is the
     same function and does not overflow. Weights are drawn from torch's global generator.
     """
 
-    def __init__(self, channels: list[int], spectral: bool = False) -> None:
+    def __init__(self, channels: list[int], spectral: bool = False, kind: Heads = "map") -> None:
         """`channels`: C_1..C_3 of the feature levels, whose strides are 4, 8 and 16.
 
         `spectral` divides every convolution by its largest singular value, as the official code.
         """
         super().__init__()
         depth = len(channels)
-        self.heads = nn.ModuleList(_head(c, depth - level) for level, c in enumerate(channels))
+        self.kind = kind
+        self.heads = nn.ModuleList(
+            official_heads.head(c) if kind == "official" else _head(c, depth - level)
+            for level, c in enumerate(channels)
+        )
         self._norms: list[nn.Module] = []
         if spectral:
             for module in [m for m in self.heads.modules() if isinstance(m, nn.Conv2d)]:
@@ -62,7 +70,13 @@ class Discriminator(nn.Module):
             norm.eval()
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """F^1..F^3 => logits: (B, C_l, h, w) => (B, 1, H/32, W/32) a level."""
+        """F^1..F^3 => logits: (B, C_l, h, w) => (B, 1, H/32, W/32) or (B, 1, 1, 1) a level.
+
+        Raises ValueError where images are too small for the kind.
+        """
+        if self.kind == "official" and features:
+            height, width = features[0].shape[2:]
+            official_heads.require_size(4 * height, 4 * width)
         return [head(f) for head, f in zip(self.heads, features, strict=True)]
 
 

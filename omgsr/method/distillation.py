@@ -23,7 +23,6 @@ from torch import Tensor
 
 from omgsr.method import lora
 from omgsr.method.generator import Generator
-from omgsr.models.backbones.base import Backbone
 
 MARGIN = 0.02
 """Share of the schedule at each end that no t is drawn from: 20..980 of 1000."""
@@ -34,14 +33,13 @@ def direction(generator: Generator, z: Tensor, rngs: list[torch.Generator]) -> T
 
     Pair by pair, since each has a t of its own from its own generator.
     """
-    b = generator.backbone
-    denoiser = b.denoiser
+    denoiser = generator.backbone.denoiser
     with torch.no_grad():
         drawn = [_noised(generator, one, rng) for one, rng in zip(z.split(1), rngs, strict=True)]
         with lora.disabled(denoiser):
-            pre = [_clean(b, z_t, t) for z_t, t, _ in drawn]
+            pre = [_clean(generator, z_t, t) for z_t, t, _ in drawn]
         with lora.active(denoiser, lora.REGULARISER):
-            reg = [_clean(b, z_t, t) for z_t, t, _ in drawn]
+            reg = [_clean(generator, z_t, t) for z_t, t, _ in drawn]
         z_pre, z_reg = torch.cat(pre), torch.cat(reg)
         distance = (z - z_pre).abs().mean((1, 2, 3), keepdim=True)
         return (z_reg - z_pre) / distance.clamp(min=1e-8)
@@ -52,17 +50,17 @@ def regulariser_loss(generator: Generator, z: Tensor, rngs: list[torch.Generator
 
     To be called, and its gradient taken, where the regulariser is the active adapter.
     """
-    b, values = generator.backbone, []
+    schedule, values = generator.backbone.schedule, []
     for one, rng in zip(z.detach().split(1), rngs, strict=True):
         z_t, t, eps = _noised(generator, one, rng)
-        target = b.schedule.target(one, eps, t)
-        values.append(F.mse_loss(b.predict(z_t, t).float(), target))
+        target = schedule.target(one, eps, t)
+        values.append(F.mse_loss(generator.predict(z_t, t), target))
     return torch.stack(values).mean()
 
 
-def _clean(backbone: Backbone, z_t: Tensor, t: int) -> Tensor:
+def _clean(generator: Generator, z_t: Tensor, t: int) -> Tensor:
     """z0 of the denoiser with the adapter that is active."""
-    return backbone.schedule.predict_clean(z_t, backbone.predict(z_t, t).float(), t)
+    return generator.backbone.schedule.predict_clean(z_t, generator.predict(z_t, t), t)
 
 
 def _noised(generator: Generator, z: Tensor, rng: torch.Generator) -> tuple[Tensor, int, Tensor]:

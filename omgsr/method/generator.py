@@ -4,12 +4,16 @@ z_L = E_lora(x_L)                                                               
 z_P = (z_L - noise_t * eps_theta(z_L, t, c)) / signal_t,      x_P = D(z_P)            Eq. 7
 """
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from omgsr.core import seeding
 from omgsr.method import lora
+from omgsr.method.settings import Precision
 from omgsr.models.backbones.base import Backbone, Latent, Rng
 
 
@@ -28,6 +32,8 @@ class Generator(nn.Module):
         self.backbone = backbone
         self.t = t
         self.latent: Latent = latent
+        self.precision: Precision | None = None
+        """What VAE and denoiser compute in; None is what their weights and inputs are in."""
 
     def add_adapters(self, encoder_rank: int, denoiser_rank: int, seed: int) -> None:
         """Fresh adapters, which leave the output as it is; their weights are drawn from `seed`."""
@@ -60,13 +66,19 @@ class Generator(nn.Module):
         """Upscaled LQ images => (z_L, z_P): (B, 3, H, W) => (B, C, h, w) twice (Eqs. 6 and 7)."""
         self._check(x_lq)
         # Latents and images are fp32 whatever the arithmetic of the networks is.
-        z_lq = self.backbone.encode(x_lq, self.latent, rng).float()
-        output = self.backbone.predict(z_lq, self.t).float()
+        z_lq = self._encode(x_lq, rng)
+        output = self.predict(z_lq, self.t)
         return z_lq, self.backbone.schedule.predict_clean(z_lq, output, self.t)
+
+    def predict(self, z_t: Tensor, t: int) -> Tensor:
+        """The denoiser's raw output at t in fp32: (B, C, h, w) => same shape."""
+        with self._in("denoiser"):
+            return self.backbone.predict(z_t, t).float()
 
     def decode(self, z: Tensor) -> Tensor:
         """x_P = D(z_P): (B, C, h, w) => (B, 3, H, W), not clamped."""
-        return self.backbone.decode(z).float()
+        with self._in("vae"):
+            return self.backbone.decode(z).float()
 
     @torch.no_grad()
     def targets(self, x_hq: Tensor, rng: Rng = None) -> tuple[Tensor, Tensor]:
@@ -76,9 +88,19 @@ class Generator(nn.Module):
         """
         self._check(x_hq)
         with lora.disabled(self.backbone.vae.encoder):
-            z_hq = self.backbone.encode(x_hq, self.latent, rng).float()
+            z_hq = self._encode(x_hq, rng)
         eps = randn_tensor(z_hq.shape, generator=rng).to(z_hq)
         return z_hq, self.backbone.schedule.add_noise(z_hq, eps, self.t)
+
+    def _encode(self, x: Tensor, rng: Rng) -> Tensor:
+        with self._in("vae"):
+            return self.backbone.encode(x, self.latent, rng).float()
+
+    def _in(self, part: Literal["vae", "denoiser"]) -> AbstractContextManager[object]:
+        if self.precision is None:
+            return nullcontext()
+        device, bf16 = self.backbone.shift.device.type, getattr(self.precision, part) == "bf16"
+        return torch.autocast(device, torch.bfloat16, enabled=bf16)
 
     def _check(self, x: Tensor) -> None:
         side = self.backbone.multiple

@@ -10,7 +10,7 @@ from omgsr.data.datasets import Batch
 from omgsr.method import distillation, lora, losses
 from omgsr.method.discriminator import Discriminator, augment
 from omgsr.method.generator import Generator
-from omgsr.method.settings import ObjectiveSettings
+from omgsr.method.settings import Arithmetic, ObjectiveSettings
 from omgsr.models.features import Features
 
 Maps = list[Tensor]
@@ -46,26 +46,26 @@ class Objective:
         grad/<term>: the norm of the weighted term's gradient in the adapters.
         """
         weights = self.weights
-        with self.arithmetic():
-            outputs, fake, real = self._forward(batch, rngs)
+        outputs, fake, real = self._forward(batch, rngs)
+        with self._in(self.settings.precision.features):
             terms = losses.generator_terms(outputs, weights)
-            total = losses.weighted_sum(terms, weights)
+        total = losses.weighted_sum(terms, weights)
         norms = self._norms(terms) if measure else {}
         (total * share).backward()
         if fake:
-            with self.arithmetic():
-                heads = self._judge(fake, real)
-                loss = weights["gan"] * torch.stack(list(heads.values())).sum()
+            if self.settings.diffaugment == "anew":
+                fake = self._seen(outputs.x_sr.detach(), rngs)
+            heads = self._judge(fake, real)
+            loss = weights["gan"] * torch.stack(list(heads.values())).sum()
             (loss * share).backward()
             terms |= heads
         if outputs.distilled is not None:
             terms |= self._regularise(outputs.z_sr, rngs, share)
         return {n: v.detach().float() for n, v in {**terms, "generator": total}.items()}, norms
 
-    def arithmetic(self) -> torch.autocast:
-        """The precision that the networks compute in."""
-        device, precision = self.features.mean.device.type, self.settings.precision
-        return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+    def _in(self, arithmetic: Arithmetic) -> torch.autocast:
+        device = self.features.mean.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=arithmetic == "bf16")
 
     def _forward(self, batch: Batch, rngs: Rngs) -> tuple[losses.Outputs, Maps, Maps]:
         """The generator's outputs, and the features of x_sr and x_hq that the heads judge."""
@@ -81,7 +81,7 @@ class Objective:
         with torch.no_grad():
             real, pooled_hq = self._features(x_hq, rngs)
         self.discriminator.requires_grad_(s.head_gradient != "own")  # Eq. 12 moves the generator
-        logits = self.discriminator(fake) if fake else []
+        logits = self._logits(fake) if fake else []
         self.discriminator.requires_grad_(True)
         outputs = losses.Outputs(
             x_sr=x_sr, x_hq=x_hq, z_lq=z_lq, z_hq=z_hq, z_t=z_t, logits=logits,
@@ -91,24 +91,42 @@ class Objective:
         return outputs, fake, real
 
     def _features(self, x: Tensor, rngs: Rngs) -> tuple[Maps, Maps]:
-        """Plain features for the heads and pooled ones for Dv3CD, each if a loss needs it."""
-        weights = self.weights
+        """Plain features for the heads and pooled ones for Dv3CD, each if a loss needs it.
+
+        One pass gives both where they are of the same image in the same precision.
+        """
+        s, weights = self.settings, self.weights
         plain, pooled = weights.get("gan", 0) > 0, weights.get("dv3cd", 0) > 0
-        if plain and self.settings.diffaugment:
-            chain = self.features.plain_and_pooled(x, pooled=True, plain=False)[1] if pooled else []
-            return self.features(augment(x, rngs)), chain
-        return self.features.plain_and_pooled(x, pooled, plain) if plain or pooled else ([], [])
+        same = s.diffaugment == "none" and s.precision.heads == s.precision.features
+        if plain and pooled and same:
+            with self._in(s.precision.features):
+                return self.features.plain_and_pooled(x, pooled=True)
+        chain: Maps = []
+        if pooled:
+            with self._in(s.precision.features):
+                chain = self.features.plain_and_pooled(x, pooled=True, plain=False)[1]
+        return self._seen(x, rngs) if plain else [], chain
+
+    def _seen(self, x: Tensor, rngs: Rngs) -> Maps:
+        """F^1..F^3 of images as the heads see them."""
+        if self.settings.diffaugment != "none":
+            x = augment(x, rngs)
+        with self._in(self.settings.precision.heads):
+            return self.features(x)
+
+    def _logits(self, maps: Maps) -> Maps:
+        with self._in(self.settings.precision.heads):
+            return self.discriminator(maps)
 
     def _judge(self, fake: Maps, real: Maps) -> Terms:
         """The terms of Eq. 14 from features already computed: those of x_sr need no heads."""
-        judged = [self.discriminator([f.detach() for f in maps]) for maps in (fake, real)]
+        judged = [self._logits([f.detach() for f in maps]) for maps in (fake, real)]
         return losses.discriminator_terms(judged[0], judged[1], self.settings.real_label)
 
     def _regularise(self, z_sr: Tensor, rngs: Rngs, share: float) -> Terms:
         """The diffusion loss of the regulariser on the generator's latents (distillation.py)."""
         with lora.active(self.generator.backbone.denoiser, lora.REGULARISER):
-            with self.arithmetic():
-                loss = distillation.regulariser_loss(self.generator, z_sr, rngs)
+            loss = distillation.regulariser_loss(self.generator, z_sr, rngs)
             (loss * share).backward()
         return {"regulariser": loss}
 

@@ -10,6 +10,7 @@ from omgsr.core.fingerprint import sha256
 from omgsr.core.settings import ConfigError, parse, section
 from omgsr.method import adapter_files, lora
 from omgsr.method.generator import Generator
+from omgsr.method.settings import Heads
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Latent
 
@@ -40,6 +41,8 @@ class Card:
     scale: int
     foundation: dict[str, Any]
     """Backbone id, revision and hash, as in foundation.json."""
+    heads: Heads | None = None
+    """Kind of the discriminator's heads, or None where there was none."""
     ema: float | None = None
     """Decay of the average that the adapters are, or None."""
     final: str = "last"

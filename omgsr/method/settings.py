@@ -7,7 +7,10 @@ from pydantic import Field
 from omgsr.core.settings import Count, Weight, section
 
 Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "ssim", "l1", "l2", "vsd"]
-Precision = Literal["fp32", "bf16"]
+Arithmetic = Literal["fp32", "bf16"]
+Heads = Literal["map", "official"]
+OFFICIAL_SIDE = 384
+"""Smallest side of an image that the heads `official` judge, pixels."""
 
 
 @section
@@ -37,16 +40,38 @@ class TimestepSection:
 
 
 @section
+class Precision:
+    """What each part computes in, and where it is frozen keeps its weights in.
+
+    Adapters, heads, latents, images and losses are fp32 whatever stands here.
+    """
+
+    vae: Arithmetic
+    """Encoder and decoder."""
+    denoiser: Arithmetic
+    features: Arithmetic
+    """The feature network for Dv3CD, and the network of the loss `lpips`."""
+    heads: Arithmetic
+    """The discriminator: its pass of the feature network, and the heads."""
+
+
+@section
 class ObjectiveSettings:
     """What gradients depend on beside the weights of the losses: a part of section `train`."""
 
     precision: Precision
-    """`bf16`: frozen weights and arithmetic; adapters and heads stay in fp32."""
+    """Arithmetic and frozen weights of each part."""
     clamp: bool
     """Limit the restored image to [-1, 1] before the losses, which ends gradients outside."""
     real_label: Annotated[float, Field(gt=0, le=1)]
     """Label of real images, in (0, 1] (Eqs. 12 and 14)."""
-    diffaugment: bool
-    """Random colour, translation and cutout of what the discriminator sees."""
+    heads: Heads
+    """`map`: logits with stride 32, from 32 px; `official`: one logit a level, from 384 px."""
+    diffaugment: Literal["none", "shared", "anew"]
+    """Random colour, translation and cutout of what the discriminator sees.
+
+    `shared`: a restored image is drawn for once, in the generator's pass and in the heads'; `anew`:
+    in each of them.
+    """
     head_gradient: Literal["own", "leftover"]
     """`own`: Eq. 15 alone; `leftover`: that of Eq. 12 is left in the heads and added."""

@@ -9,11 +9,11 @@ from torch import nn
 
 from omgsr.method import lora
 from omgsr.method.generator import Generator
-from omgsr.method.settings import Precision
+from omgsr.method.settings import Arithmetic, Precision
 from omgsr.models.features import Features
 from omgsr.training.settings import Optimiser
 
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: dict[Arithmetic, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def place(
@@ -23,14 +23,18 @@ def place(
     precision: Precision,
     checkpointing: bool,
 ) -> None:
-    """Puts both networks where they are trained; frozen weights take the precision.
+    """Puts both networks where they are trained; frozen weights take the precision of their part.
 
-    Adapters stay in fp32, so that small updates are not lost. On a GPU convolutions get the
-    channels-last layout, which its tensor cores take without a copy.
+    Adapters stay in fp32, so that small updates are not lost; the feature network does where Dv3CD
+    or the discriminator, which share it, is in fp32. On a GPU convolutions get the channels-last
+    layout, which its tensor cores take without a copy.
     """
     backbone: Any = generator.backbone
-    for module in (backbone.vae, backbone.denoiser, features.levels):
-        _cast_frozen(module, DTYPES[precision])
+    both = precision.features == precision.heads
+    looked_through: Arithmetic = precision.features if both else "fp32"
+    _cast_frozen(backbone.vae, DTYPES[precision.vae])
+    _cast_frozen(backbone.denoiser, DTYPES[precision.denoiser])
+    _cast_frozen(features.levels, DTYPES[looked_through])
     networks: tuple[Any, ...] = (generator, features)
     for whole in networks:
         whole.to(device)

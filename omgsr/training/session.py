@@ -76,15 +76,15 @@ def _check(path: Path) -> None:
 class Session:
     """A trainer with its history and its best adapters, which survive a kill together.
 
-    Of several processes each has a session; the main one alone validates and writes. When it does,
-    and which adapters the run gives, is in the trainer's settings.
+    Of several processes each has a session; the main one alone writes. When it does, and which
+    adapters the run gives, is in the trainer's settings.
     """
 
     trainer: Trainer
     work: Path
     """Folder of the checkpoint; not an output of DVC, which would delete it."""
     validate: Validate | None = None
-    """Gives val/<metric>."""
+    """Gives val/<metric>, the same in every process: each has a share of the work."""
     history: list[Terms] = field(default_factory=list)
     best: dict[str, Any] | None = None
     """Step, value and adapters of the best validation so far."""

@@ -64,8 +64,9 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive(s.seed, "discriminator"))
             levels = self.features.channels if s.losses.get("gan") else []
-            self.discriminator = Discriminator(levels, s.spectral_norm)
+            self.discriminator = Discriminator(levels, s.spectral_norm, s.heads)
         self.discriminator.to(self.device)
+        self.generator.precision = s.precision
         self._adapters = self.generator.adapter_parameters()
         self._moved: list[nn.Parameter] = []
         """Those that have gradients, as long as these are elsewhere."""
@@ -190,16 +191,12 @@ class Trainer:
 
     @contextmanager
     def result(self) -> Iterator[Generator]:
-        """Inside, the adapters are what the training gives: their average, if one is kept.
-
-        The generator computes in the precision of the training.
-        """
+        """Inside, the adapters are what the training gives: their average, if one is kept."""
         if self._average:
             self._average.store(self._adapters)
             self._average.copy_to(self._adapters)
         try:
-            with self._objective.arithmetic():
-                yield self.generator
+            yield self.generator
         finally:
             if self._average:
                 self._average.restore(self._adapters)
@@ -217,6 +214,7 @@ class Trainer:
         return {
             "step": self.step,
             "adapters": [p.detach() for p in self._adapters],
+            "kind of heads": self.settings.heads,
             "heads": self.discriminator.state_dict(),
             "regulariser": [p.detach() for p in self._regulariser],
             "optimisers": [o.state_dict() for o in self._optimisers],
@@ -224,7 +222,12 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues where `state_dict` was taken."""
+        """Continues where `state_dict` was taken; ValueError where that had other heads."""
+        if state["kind of heads"] != self.settings.heads:
+            raise ValueError(
+                f"train.heads: got {self.settings.heads}, but the checkpoint's are "
+                f"{state['kind of heads']}; set that, or remove it to train from the start"
+            )
         self.set_adapters(state["adapters"])
         self.discriminator.load_state_dict(state["heads"])
         _copy(state["regulariser"], self._regulariser)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from omgsr.data.datasets import Pairs
+from omgsr.data.datasets import Batch, Pairs
 from omgsr.data.manifest import Row
 from omgsr.evaluation.metrics import Metric
 from omgsr.method.generator import Generator
+from omgsr.training.processes import Processes
 
 
 def hold_out(rows: Sequence[Row], images: int) -> tuple[list[Row], list[Row]]:
@@ -28,24 +29,52 @@ def hold_out(rows: Sequence[Row], images: int) -> tuple[list[Row], list[Row]]:
 
 
 class Validator:
-    """The pairs held out, decoded once, whole and unflipped; restored and scored."""
+    """The pairs held out, decoded once, whole and unflipped; restored and scored.
 
-    def __init__(self, rows: Sequence[Row], scale: int, metrics: Sequence[Metric]) -> None:
+    Every process has a share of them, and none waits for another's.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        scale: int,
+        metrics: Sequence[Metric],
+        processes: Processes | None = None,
+    ) -> None:
+        """`metrics` are on the device of the process."""
+        self.processes = processes or Processes()
         whole = Pairs(list(rows), scale, None, seed=0, flip=False)
-        self.pairs = [whole[0, index] for index in range(len(whole))]
+        self.count = len(whole)
+        own = range(self.processes.rank, self.count, self.processes.count)
+        self.pairs = [whole[0, index] for index in own]
         self.metrics = metrics
 
     @torch.inference_mode()
     def __call__(self, generator: Generator) -> dict[str, float]:
-        """The mean of every metric over the pairs, as val/<metric>."""
+        """The mean of every metric over the pairs of all processes, as val/<metric>.
+
+        The same in every process, and the same bytes for any number of them.
+        """
+        who = self.processes
+        if not self.metrics:
+            return {}
+        # Every process sends as many rows, those without a pair zeros.
+        shape = -(-self.count // who.count), len(self.metrics)
+        own = torch.zeros(shape, dtype=torch.float64)
+        for row, pair in zip(own, self.pairs, strict=False):
+            row.copy_(self._scores(generator, pair))
+        every = who.in_order(own.to(who.device))[: self.count].T.tolist()
+        names = [f"val/{metric.name}" for metric in self.metrics]
+        return {n: sum(scores) / len(scores) for n, scores in zip(names, every, strict=True)}
+
+    def _scores(self, generator: Generator, pair: Batch) -> Tensor:
+        """Of one pair: (metrics,) in float64, computed in fp32 whatever the generator's is."""
         device = generator.backbone.shift.device
-        found: dict[str, list[float]] = {f"val/{metric.name}": [] for metric in self.metrics}
-        for pair in self.pairs:
-            x_sr, _ = generator(pair.x_lq[None].to(device), torch.Generator().manual_seed(0))
-            for metric in self.metrics:
-                score = metric(_unit(x_sr), _unit(pair.x_hq[None].to(device)))
-                found[f"val/{metric.name}"].append(float(score))
-        return {name: sum(scores) / len(scores) for name, scores in found.items()}
+        x_sr, _ = generator(pair.x_lq[None].to(device), torch.Generator().manual_seed(0))
+        with torch.autocast(device.type, enabled=False):
+            sr, hq = _unit(x_sr.float()), _unit(pair.x_hq[None].to(device))
+            scores = [float(metric(sr, hq)) for metric in self.metrics]
+        return torch.tensor(scores, dtype=torch.float64)
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from omgsr.data.datasets import Batch
 from omgsr.data.manifest import Row
 from omgsr.method.generator import Generator
 from omgsr.method.perceptual import ssim
+from omgsr.method.settings import Arithmetic, Precision
 from omgsr.models import features, foundation
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Backbone
@@ -50,12 +51,15 @@ def scheduler(prediction: str = "epsilon") -> DDPMScheduler:
     )
 
 
-def vae() -> AutoencoderKL:
-    """(B, 3, H, W) => (B, 4, H/2, W/2), with a shift so that no test overlooks it."""
+def vae(levels: int = 2) -> AutoencoderKL:
+    """(B, 3, H, W) => (B, 4, H/2, W/2), with a shift so that no test overlooks it.
+
+    A level more halves the latent once more.
+    """
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(8,) * levels,
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=4,
@@ -92,11 +96,13 @@ def section(**changes: Any) -> Foundation:
     return Foundation(**(values | changes))
 
 
-def write_foundation(folder: Path, prediction: str = "epsilon", seed: int = 0) -> Path:
+def write_foundation(
+    folder: Path, prediction: str = "epsilon", seed: int = 0, levels: int = 2
+) -> Path:
     """A complete foundation folder; returns it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae().save_pretrained(folder / "model" / "vae")
+        vae(levels).save_pretrained(folder / "model" / "vae")
         unet().save_pretrained(folder / "model" / "unet")
         scheduler(prediction).save_pretrained(folder / "model" / "scheduler")
         save_file({"prompt": torch.randn(1, 3, 8)}, folder / "prompt.safetensors")
@@ -130,16 +136,23 @@ def feature_network(folder: Path) -> Features:
     return features.load(folder / "features")
 
 
+def precision(every: Arithmetic, **changes: Arithmetic) -> Precision:
+    """The same for every part but those of `changes`."""
+    parts = dict.fromkeys(("vae", "denoiser", "features", "heads"), every)
+    return Precision(**(parts | changes))
+
+
 def settings(**changes: Any) -> Settings:
     """Four steps of batch 2 with all four losses of the paper."""
     values: dict[str, Any] = {
         "losses": WEIGHTS, "steps": 4, "batch": 2, "accumulate": 1, "lr": 1e-3,
         "lr_schedule": "constant", "weight_decay": 1e-4, "clip_grad": None, "real_label": 0.8,
-        "seed": 0, "optimiser": "adamw", "ema": None, "precision": "fp32",
+        "seed": 0, "optimiser": "adamw", "ema": None, "precision": precision("fp32"),
         "gradient_checkpointing": False, "encoder_rank": 2, "unet_rank": 3, "latent": "mode",
-        "clamp": False, "diffaugment": False, "spectral_norm": False, "head_gradient": "own",
-        "crop": None, "validation": None, "final": "last", "checkpoint_every": 9, "log_every": 1,
-        "gradient_norms_every": None, "preview_every": 1, "num_workers": 0,
+        "clamp": False, "heads": "map", "diffaugment": "none", "spectral_norm": False,
+        "head_gradient": "own", "crop": None, "validation": None, "final": "last",
+        "checkpoint_every": 9, "log_every": 1, "gradient_norms_every": None, "preview_every": 1,
+        "num_workers": 0,
     }  # fmt: skip
     return Settings(**(values | changes))
 

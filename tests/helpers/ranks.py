@@ -16,15 +16,21 @@ from torch import Tensor
 from omgsr.core import exact
 from omgsr.data.datasets import Pairs
 from omgsr.data.manifest import Row
+from omgsr.evaluation import metrics
 from omgsr.training.processes import Processes
 from omgsr.training.session import Session
+from omgsr.training.settings import Validation
 from omgsr.training.trainer import NonFiniteLoss, Trainer, fit
+from omgsr.training.validation import Validator
 from tests.helpers import models
 
 PLAN: dict[str, Any] = {
     "steps": 3, "batch": 1, "accumulate": 4, "gradient_norms_every": 2, "spectral_norm": True,
 }  # fmt: skip
 DISTILLED = {"l2": 1.0, "vsd": 1.0}
+VALIDATED = {
+    "validation": Validation(images=5, pairs=5, every=1, metrics=("psnr", "ssim")), "final": "psnr",
+}  # fmt: skip
 
 
 def trainer(foundation: Path, processes: Processes, **changes: Any) -> Trainer:
@@ -68,15 +74,27 @@ def places(made: Trainer) -> dict[str, list[Tensor]]:
         return parts | {"average": made.adapters()}
 
 
+def validated(made: Trainer, work: Path, folder: Path) -> list[dict[str, float]]:
+    """The history of a training that validates after every step, on five pairs."""
+    held = pairs(folder).rows[:5]
+    check = Validator(held, 4, metrics.load_all(["psnr", "ssim"])[0], made.processes)
+    session = Session(trainer=made, work=work, validate=check)
+    list(session.follow(fit(made, pairs(folder))))
+    assert session.finish()["final"] == "psnr"
+    return session.history
+
+
 def main(mode: str, foundation: Path, data: Path, out: Path) -> None:
-    """`train`, `distil`, `reduce` as on GPUs, or `nan`: the second process meets a bad pair."""
+    """`train`, `distil`, `validate`, `reduce` as on GPUs, or `nan`: the second meets a bad pair."""
     exact.settle()
     processes = Processes.start()
-    changes = {"losses": DISTILLED} if mode == "distil" else {}
+    changes: dict[str, Any] = {"distil": {"losses": DISTILLED}, "validate": VALIDATED}.get(mode, {})
     made = trainer(foundation, processes, ema=0.9, **changes)
     if mode == "reduce":
         made._one_by_one = lambda passes: False  # type: ignore[method-assign]
-    if mode != "nan":
+    if mode == "validate":
+        torch.save(validated(made, out, data), out / f"rank{processes.rank}.pt")
+    elif mode != "nan":
         torch.save(seen(made, pairs(data)), out / f"rank{processes.rank}.pt")
     else:
         session = Session(trainer=made, work=out)

@@ -1,11 +1,15 @@
-"""Discriminator heads: any size from 32 px, one map a level, anti-aliased."""
+"""Discriminator heads: any size from 32 px, one map a level, anti-aliased; the official kind."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from omgsr.method import official_heads
 from omgsr.method.discriminator import Discriminator
+from omgsr.method.settings import Heads
 from tests.helpers import models
 
 
@@ -79,3 +83,57 @@ def test_singular_values_are_estimated_once_a_step_and_not_a_pass() -> None:
     judge.iterate()
     after = estimates()  # those of a single output are right at once
     assert sum(map(torch.equal, before, after)) == 2 * len(judge.heads)
+
+
+LARGE = [192, 384, 768]
+"""Channels of ConvNeXt-L's first three levels."""
+
+
+def test_official_heads_have_the_published_number_of_weights() -> None:
+    def weights(kind: Heads) -> int:
+        with torch.device("meta"):
+            return sum(p.numel() for p in Discriminator(LARGE, kind=kind).parameters())
+
+    assert weights("official") == 4_729_443
+    assert weights("map") == 5_730_915
+
+
+@pytest.mark.parametrize("side", [384, 512, 768, 1024])
+def test_official_heads_give_one_logit_a_level(side: int) -> None:
+    heads = Discriminator([2, 2, 2], kind="official")
+    with torch.no_grad():
+        logits = heads([torch.rand(2, 2, side // s, side // s) for s in (4, 8, 16)])
+    assert [tuple(x.shape) for x in logits] == [(2, 1, 1, 1)] * 3
+
+
+@pytest.mark.parametrize("size", [(256, 256), (380, 512), (512, 256)])
+def test_official_heads_refuse_small_images(size: tuple[int, int]) -> None:
+    heads = Discriminator([2, 2, 2], kind="official")
+    maps = [torch.rand(1, 2, size[0] // s, size[1] // s) for s in (4, 8, 16)]
+    said = rf"train.heads: official takes images of 384 px or more, got {size[0]} x {size[1]}; set"
+    with pytest.raises(ValueError, match=said):
+        heads(maps)
+
+
+def test_the_official_filter_by_hand() -> None:
+    """Windows of four that begin one before the image, of weights 1, 3, 3, 1 eighths."""
+    x = torch.randn(1, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    taps, padded = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8, F.pad(x, (1, 3, 1, 3))
+    found = official_heads.Blur()(x)
+    assert found.shape == (1, 3, 3, 3)
+    for i in range(3):
+        for j in range(3):
+            window = padded[0, :, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4]
+            torch.testing.assert_close(found[0, :, i, j], (window @ taps) @ taps)
+
+
+def test_a_filter_is_before_every_official_convolution_and_every_one_is_normalised() -> None:
+    judge = Discriminator([8, 8, 8], spectral=True, kind="official")
+    for head in judge.heads:
+        layers = list(head.children())
+        assert len([x for x in layers if isinstance(x, torch.nn.Conv2d)]) == 5
+        for before, layer in pairwise(layers):
+            if isinstance(layer, torch.nn.Conv2d):
+                assert isinstance(before, official_heads.Blur)
+                assert layer.stride == (2, 2)
+    assert len(judge._norms) == 15

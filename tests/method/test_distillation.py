@@ -179,9 +179,9 @@ def test_the_average_is_of_the_generator_alone(tiny: Path) -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_half_precision_and_recomputed_activations(tiny: Path, checkpointing: bool) -> None:
     """A recomputed pass sees the adapter that it was made with."""
-    exact, other = trainer(tiny), trainer(tiny, precision="fp32" if checkpointing else "bf16")
-    device = torch.device("cpu")
-    memory.place(other.generator, other.features, device, other.settings.precision, checkpointing)
+    precision, device = models.precision("fp32" if checkpointing else "bf16"), torch.device("cpu")
+    exact, other = trainer(tiny), trainer(tiny, precision=precision)
+    memory.place(other.generator, other.features, device, precision, checkpointing)
     if checkpointing:  # blocks recompute while a model is trained
         for made in (exact, other):
             made.generator.backbone.denoiser.train()

@@ -173,3 +173,18 @@ def test_unknown_fields_cannot_be_saved(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key 'strength'"):
         saved(tiny, tmp_path, strength=1)
     assert not (tmp_path / "omgsr.json").exists()
+
+
+@pytest.mark.parametrize("heads", ["map", "official", None])
+def test_the_card_says_which_heads_judged(tiny: Path, tmp_path: Path, heads: str | None) -> None:
+    saved(tiny, tmp_path, heads=heads)
+    assert run_card.read_card(tmp_path).heads == heads
+    assert json.loads((tmp_path / run_card.CARD).read_text())["heads"] == heads
+
+
+def test_a_card_of_unknown_heads_is_refused(tiny: Path, tmp_path: Path) -> None:
+    saved(tiny, tmp_path)
+    card = json.loads((tmp_path / run_card.CARD).read_text()) | {"heads": "patch"}
+    (tmp_path / run_card.CARD).write_text(json.dumps(card))
+    with pytest.raises(RunError, match=r"heads: got 'patch'"):
+        run_card.read_card(tmp_path)

@@ -163,6 +163,21 @@ def test_two_processes_distil_as_one(
     assert_same_training(both[0], seen)
 
 
+def test_two_processes_validate_as_one(
+    checkout: Path, tiny: Path, data: Path, tmp_path: Path
+) -> None:
+    """Three of five pairs and two: both know the scores of all, and none waits for the other."""
+    launch(checkout, "validate", tiny, data, tmp_path)
+    both = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    assert both[0] == both[1]
+    made = ranks.trainer(tiny, Processes(), ema=0.9, **ranks.VALIDATED)
+    alone = ranks.validated(made, tmp_path / "alone", data)
+    assert len(alone) == ranks.PLAN["steps"]
+    for found, expected in zip(both[0], alone, strict=True):
+        assert {"val/psnr", "val/ssim"} < set(expected)
+        assert found == (expected if EXACT else pytest.approx(expected, rel=1e-3))
+
+
 def test_gradients_would_differ_if_they_were_not_averaged(tiny: Path, data: Path) -> None:
     """Those of the two processes are clearly others: the bounds above can fail."""
     found = []

@@ -348,15 +348,51 @@ def test_measuring_gradients_changes_nothing(tiny: Path) -> None:
     assert all(map(torch.equal, plain.adapters(), measured.adapters()))
 
 
-@pytest.mark.parametrize("name", ["diffaugment", "spectral_norm"])
-def test_what_the_heads_see_or_are_can_be_changed(tiny: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "change", [{"diffaugment": "shared"}, {"diffaugment": "anew"}, {"spectral_norm": True}]
+)
+def test_what_the_heads_see_or_are_can_be_changed(tiny: Path, change: dict[str, Any]) -> None:
     """Only the discriminator's terms change in the first step; the heads keep learning."""
-    plain, changed = models.trainer(tiny), models.trainer(tiny, **{name: True})
+    plain, changed = models.trainer(tiny), models.trainer(tiny, **change)
     one, two = plain.update([models.batch()]), changed.update([models.batch()])
     assert {k for k in one if one[k] != two[k]} == {"gan", "d_fake", "d_real", "generator"}
-    again = models.trainer(tiny, **{name: True})
+    again = models.trainer(tiny, **change)
     assert again.update([models.batch()]) == two
     assert all(p.grad is not None for p in changed.discriminator.parameters())
+
+
+def test_the_heads_pass_draws_anew_what_the_generators_pass_shows(tiny: Path) -> None:
+    """Shared, both see one picture; anew, only the heads' own view of x_sr is another."""
+    shared, anew = (models.trainer(tiny, diffaugment=d) for d in ("shared", "anew"))
+    seen = dict[str, list[Tensor]]()
+    for name, trainer in (("shared", shared), ("anew", anew)):
+        maps = seen.setdefault(name, [])
+        trainer.discriminator.register_forward_pre_hook(
+            lambda _, given, maps=maps: maps.append(given[0][0].detach())
+        )
+        terms = trainer.update([models.batch()])
+        seen[name] += [torch.tensor([terms["gan"], terms["d_real"], terms["d_fake"]])]
+    for name, same in (("shared", True), ("anew", False)):
+        generators, fake, _, _ = seen[name]
+        assert torch.equal(generators, fake) == same
+    assert torch.equal(seen["shared"][0], seen["anew"][0])  # the generator's pass
+    assert torch.equal(seen["shared"][2], seen["anew"][2])  # x_hq
+
+
+def test_views_drawn_anew_do_not_depend_on_how_pairs_are_batched(tiny: Path) -> None:
+    """Each pair draws from its own generator, so nor on the processes that share them."""
+    x_lq, x_hq = models.pair()
+    together, apart = (models.trainer(tiny, trained=0.1, diffaugment="anew") for _ in range(2))
+    one = together.update([Batch(x_lq, x_hq)])
+    two = apart.update([Batch(x_lq[:1], x_hq[:1]), Batch(x_lq[1:], x_hq[1:])])
+    assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_a_checkpoint_of_other_heads_is_refused(tiny: Path) -> None:
+    state = models.trainer(tiny).state_dict()
+    other = models.trainer(tiny, heads="official")
+    with pytest.raises(ValueError, match=r"train.heads: got official, .* checkpoint's are map"):
+        other.load_state_dict(state)
 
 
 def test_spectral_norm_makes_the_largest_singular_value_one(tiny: Path) -> None:

@@ -10,6 +10,7 @@ from omgsr.core import images
 from omgsr.data import manifest
 from omgsr.data.manifest import Row
 from omgsr.evaluation import metrics
+from omgsr.training.processes import Processes
 from omgsr.training.validation import Validator, hold_out
 from tests.helpers import models
 
@@ -55,3 +56,32 @@ def test_scores_are_those_of_the_saved_pictures(tiny: Path, tmp_path: Path) -> N
     assert scores["val/psnr"] == pytest.approx(np.mean(expected), rel=1e-4)
     assert -1 <= scores["val/ssim"] <= 1
     assert check(generator) == scores
+
+
+def test_metrics_are_computed_in_fp32_whatever_the_training_is(tiny: Path, tmp_path: Path) -> None:
+    """NIQE and others differ in their second decimal under autocast."""
+    rows = models.write_pairs(tmp_path, 2)
+    generator = models.generator(tiny, trained=0.05)
+    generator.precision = models.precision("fp32")
+    ssim = metrics.load("ssim")
+    seen = []
+    ssim.model.register_forward_pre_hook(
+        lambda _, given: seen.append((torch.is_autocast_enabled("cpu"), given[0].dtype))
+    )
+    plain = Validator(rows, 4, [ssim])(generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Validator(rows, 4, [ssim])(generator) == plain
+    assert seen == [(False, torch.float32)] * 4
+
+
+def test_the_shares_of_the_processes_are_all_pairs_once(tiny: Path, tmp_path: Path) -> None:
+    rows = models.write_pairs(tmp_path, 5)
+    psnr = metrics.load_all(["psnr"])[0]
+    shares = [Validator(rows, 4, psnr, Processes(rank=r, count=3)).pairs for r in range(3)]
+    names = [[pair.names for pair in share] for share in shares]
+    assert names == [["image0", "image3"], ["image1", "image4"], ["image2"]]
+
+
+def test_without_a_metric_nothing_is_said(tiny: Path, tmp_path: Path) -> None:
+    check = Validator(models.write_pairs(tmp_path, 2), 4, [])
+    assert check(models.generator(tiny)) == {}
