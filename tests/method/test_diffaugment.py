@@ -1,6 +1,7 @@
 """What the discriminator sees with `diffaugment`."""
 
 import torch
+from torch import Tensor
 
 from omgsr.method.discriminator import augment, colour, cut_out, translate
 
@@ -55,3 +56,43 @@ def test_an_image_does_not_depend_on_its_batch_and_gradients_pass() -> None:
     together.sum().backward()
     assert x.grad is not None
     assert float(x.grad.abs().sum()) > 0
+
+
+def reference(x: Tensor, rng: torch.Generator) -> Tensor:
+    """One view (3, H, W) by the description in Zhao et al. 2020, in other draws and another way."""
+    side, (b, s, c) = x.shape[-1], torch.rand(3, generator=rng)
+    x = x + b - 0.5
+    x = torch.lerp(x.mean(0, keepdim=True), x, 2 * s)
+    x = torch.lerp(x.mean(), x, c + 0.5)
+    down, right = torch.randint(-side // 8, side // 8 + 1, (2,), generator=rng).tolist()
+    rows, columns = torch.arange(side) - down, torch.arange(side) - right
+    inside = ((rows >= 0) & (rows < side))[:, None] & ((columns >= 0) & (columns < side))
+    x = x[:, rows.clamp(0, side - 1)][:, :, columns.clamp(0, side - 1)] * inside
+    y, x_ = torch.randint(0, side, (2,), generator=rng).tolist()
+    places = torch.arange(side)
+    hole = [(places >= p - side // 4) & (places < p + side // 4) for p in (y, x_)]
+    return x * ~(hole[0][:, None] & hole[1])
+
+
+def numbers(views: Tensor) -> Tensor:
+    """Level, contrast, saturation, share that is zero and centre of what is not: (N, 6)."""
+    seen = views.abs().sum(1) > 0
+    area = seen.sum((1, 2))
+    places = torch.arange(views.shape[-1], dtype=torch.float32)
+    return torch.stack([
+        views.mean((1, 2, 3)), views.std((1, 2, 3)),
+        (views - views.mean(1, keepdim=True)).abs().mean((1, 2, 3)), seen.float().mean((1, 2)),
+        (seen.sum(2) * places).sum(1) / area, (seen.sum(1) * places).sum(1) / area,
+    ], 1)  # fmt: skip
+
+
+def test_views_are_distributed_as_described() -> None:
+    """Means and spreads of 4,000 views each, within 4.5 standard errors of their difference."""
+    x = torch.randn(3, 64, 64, generator=rngs(1)[0]).add(0.3)
+    count = 4000
+    ours = numbers(augment(x.expand(count, -1, -1, -1), rngs(count, 10_000)))
+    theirs = numbers(torch.stack([reference(x, rng) for rng in rngs(count, 50_000)]))
+    for found in (lambda v: v, lambda v: (v - v.mean(0)).square()):
+        a, b = found(ours), found(theirs)
+        error = ((a.var(0) + b.var(0)) / count).sqrt()
+        assert ((a.mean(0) - b.mean(0)) / error).abs().max() < 4.5

@@ -1,8 +1,9 @@
 """One optimiser step of profile `official` against the released code's, built from its description.
 
-That is research/field.md, Sec. 3.1, in plain torch on the networks of diffusers, timm and PEFT. Two
-things are not the released code's but settled by ours: a spectral norm is estimated once a step,
-and the noise is that of the pairs. DiffAugment is off and all is fp32.
+That is README's table, in plain torch on the networks of diffusers, timm and PEFT. Two things are
+not the released code's but settled by ours: a spectral norm is estimated once a step, and the noise
+is that of the pairs. DiffAugment is off, and has a test of its own (test_diffaugment.py); all is
+fp32.
 """
 
 from __future__ import annotations
