@@ -349,6 +349,15 @@ def test_missing_files_are_named(root):
     assert "unknown profile 'flux'" in (refused(ROOT, profile="flux"))
 
 
+def settings_of_the_table():
+    """Those that README's table of `paper` and `official` names, each with a size."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    first = lines.index("| setting | paper | official | measured effect |") + 2
+    rows = [line.strip("|").split(" | ") for line in lines[first : lines.index("", first)]]
+    assert all(len(row) == 4 and row[3].strip() for row in rows)
+    return {name for row in rows for name in re.findall("`([^`]+)`", row[0])}
+
+
 def test_the_official_profile_differs_from_the_paper_in_these_settings():
     """Everything else is one text in two files, which this keeps equal."""
     paper, official = (
@@ -377,6 +386,10 @@ def test_the_official_profile_differs_from_the_paper_in_these_settings():
         paper[section][key] = value
     paper["data"]["train"]["folders"][1]["resize"] = 512
     assert official == paper
+    presets = read(ROOT / "params.yaml")["degradation"]
+    own = {key for key, value in presets["official"].items() if value != presets["light"][key]}
+    named = {".".join(name) for name in changed} | {"data.train.folders[1].resize"}
+    assert settings_of_the_table() == named | {f"degradation.<preset>.{key}" for key in own}
     assert config.load(ROOT, "official", ready=False).train.head_gradient == "leftover"
 
 
