@@ -4,12 +4,14 @@ torchrun ends with its own traceback whatever happens to one of them; here that 
 and a line where one was killed and could say nothing.
 """
 
+import os
 import sys
 
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
 if __name__ == "__main__":
+    os.environ["OMGSR_TORCHRUN"] = str(os.getpid())  # omgsr/training/processes.py
     try:
         main()
     except ChildFailedError as error:

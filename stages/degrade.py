@@ -42,8 +42,20 @@ def main() -> None:
         for name, rows in made.items():
             manifest.write(work / OUT / f"{name}.csv", rows)
         require()  # else pairs that were finished before are missing
+        whole(made, work)
         workdir.publish(work / OUT, OUT)
         shutil.rmtree(work)
+
+
+def whole(made: dict[str, list[manifest.Row]], work: Path) -> None:
+    """Refuses to publish without a picture that somebody has deleted since it was finished."""
+    own = [row.lq for rows in made.values() for row in rows if row.lq.startswith(f"{OUT}/")]
+    lost = [lq for lq in own if not (work / lq).is_file()]
+    if lost:
+        raise FileNotFoundError(
+            f"{work / lost[0]} and {len(lost) - 1} more were deleted after they were finished; run "
+            "the same command again"
+        )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 CPU = torch.device("cpu")
+TORCHRUN = "OMGSR_TORCHRUN"
+"""Environment variable with the number of the torchrun that started this process (stages/crew.py):
+where it was killed at once, this process has another parent before it can ask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +37,17 @@ class Processes:
     @classmethod
     def start(cls) -> Self:
         """Those that torchrun or `accelerate launch` has started, or this one alone."""
-        parent = os.getppid()  # now: torchrun may be killed while the others are waited for
+        wanted = int(os.environ.get("WORLD_SIZE", "1"))
+        if wanted > 1:  # before the others are waited for, as torchrun may be gone already
+            parent = int(os.environ.get(TORCHRUN) or os.getppid())
+            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         found = Accelerator(cpu=not torch.cuda.is_available())
         rank, count = found.process_index, found.num_processes
-        wanted = int(os.environ.get("WORLD_SIZE", "1"))
         if count != wanted:
             raise RuntimeError(
                 f"{wanted} processes were started, but accelerate found {count}: they would "
                 "train the same model side by side; see `accelerate env`"
             )
-        if count > 1:
-            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         return cls(rank=rank, count=count, device=found.device, accelerator=found)
 
     @property

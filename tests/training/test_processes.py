@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from omgsr.core import exact
+from omgsr.core.parallel import one_thread
 from omgsr.training.processes import Processes
 from omgsr.training.trainer import fit
 from tests.helpers import models, ranks
@@ -33,6 +35,13 @@ def launch(checkout: Path, *words: str | Path, processes: int = 2) -> str:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def a_thread_as_each_process_has() -> Iterator[None]:
+    """More of them round products of matrices otherwise."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -242,9 +251,10 @@ def flat(state: Any, name: str = "") -> dict[str, torch.Tensor]:
 
 def test_a_process_ends_with_the_torchrun_that_started_it() -> None:
     """Killed outright, torchrun leaves its processes, which have sessions of their own."""
-    child = "import os; from omgsr.training import processes as p; parent = os.getppid(); "
-    child += "print(os.getpid(), flush=True); p._end_with(parent)"
-    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    child = "import os; print(os.getpid(), flush=True); from omgsr.training import processes as p; "
+    child += "p._end_with(int(os.environ[p.TORCHRUN]))"
+    code = "import os, subprocess, sys; os.environ['OMGSR_TORCHRUN'] = str(os.getpid()); "
+    code += f"subprocess.run([sys.executable, '-c', {child!r}])"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
     ) as parent:
