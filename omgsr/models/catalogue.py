@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from omgsr.core import files
+from omgsr.models.model_folder import configurations
 
 ANY = "sd"
 """Any other model of the same classes, AutoencoderKL and UNet2DConditionModel: unchecked."""
+_DEFAULTS: dict[str, dict[str, object]] = {
+    "unet": {"cross_attention_dim": 1280, "in_channels": 4},
+}
+"""What tells one denoiser from another; values are what diffusers takes where a file is silent."""
+_VAE: dict[str, dict[str, object]] = {
+    "unet": {"latent_channels": 4, "scaling_factor": 0.18215},
+}
+"""The same of the VAE beside it."""
 FILES = (
     "*/*.json", "*/*.txt", "*/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
 )  # fmt: skip
@@ -21,18 +30,16 @@ KNOWN: dict[str, dict[str, Any]] = files.read_json(Path(__file__).with_suffix(".
 
 
 def settings(folder: Path) -> dict[str, object]:
-    """What a model folder says of itself; absent keys have the value that diffusers gives them."""
-    scheduler, unet, vae = (
-        files.read_json(folder / name)
-        for name in ("scheduler/scheduler_config.json", "unet/config.json", "vae/config.json")
-    )
-    return {
-        "prediction_type": scheduler.get("prediction_type", "epsilon"),
-        "cross_attention_dim": unet.get("cross_attention_dim", 1280),
-        "in_channels": unet.get("in_channels", 4),
-        "latent_channels": vae.get("latent_channels", 4),
-        "scaling_factor": vae.get("scaling_factor", 0.18215),
-    }
+    """What a model folder says of itself; absent keys have the value that diffusers gives them.
+
+    Raises FileNotFoundError for a configuration that is missing.
+    """
+    denoiser = next((d for d in _DEFAULTS if (folder / d / "config.json").is_file()), "unet")
+    scheduler, vae, network = map(files.read_json, configurations(folder, denoiser))
+    found = {key: network.get(key, default) for key, default in _DEFAULTS[denoiser].items()}
+    if denoiser == "unet":
+        found["prediction_type"] = scheduler.get("prediction_type", "epsilon")
+    return found | {key: vae.get(key, default) for key, default in _VAE[denoiser].items()}
 
 
 def check(name: str, folder: Path) -> None:
@@ -43,7 +50,7 @@ def check(name: str, folder: Path) -> None:
     if name == ANY:
         return
     found, wanted = settings(folder), KNOWN[name]["expects"]
-    wrong = [f"{k} is {found[k]}, not {v}" for k, v in wanted.items() if found[k] != v]
+    wrong = [f"{k} is {found.get(k)}, not {v}" for k, v in wanted.items() if found.get(k) != v]
     if wrong:
         fits = [n for n, known in KNOWN.items() if known["expects"].items() <= found.items()]
         looks = f"this looks like {fits[0]}" if fits else "this is none of the known models"

@@ -57,6 +57,11 @@ class Foundation:
     features: Features
     training: FoundationTraining | None
     """Needed by `source: train`."""
+    resolution: Count | None = None
+    """Side of an image, pixels, that fixes the noise schedule of FLUX.1-dev or Qwen-Image whatever
+    the size of an image; null where the schedule depends on no size."""
+    prompt_file: str | None = None
+    """A ready prompt.safetensors, in place of the model's text encoders."""
     obtain: str = ""
     """Where the model can be had; shown while the path is null."""
 
