@@ -5,7 +5,7 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
 import torch
@@ -126,14 +126,13 @@ def free(device: torch.device) -> int:
     return min(limit for limit in limits if limit is not None)
 
 
-def bytes_per_pixel(config: Any, dtype: torch.dtype) -> int:
+def bytes_per_pixel(width: int, dtype: torch.dtype) -> int:
     """What encoder, denoiser and decoder take at once for a pixel of the image, at most.
 
-    The decoder's last level decides, which gets as many channels as the level below it has: five
-    times its input are there at once. benchmarks/tiling.py measures it.
+    The decoder's last level decides, which gets `width` channels, as many as the level below it
+    has: five times its input are there at once. benchmarks/tiling.py measures it.
     """
-    channels = config.block_out_channels
-    return 5 * int(channels[min(1, len(channels) - 1)]) * dtype.itemsize
+    return 5 * width * dtype.itemsize
 
 
 def largest_tile(memory: float, pixel: int, multiple: int) -> int:

@@ -71,7 +71,7 @@ class OneStep:
         self._tiles = MemoryTiles(
             device=self._device, step=self._backbone.alignment, tile=tile, overlap=overlap,
             notes=self.notes,
-            pixel=memory_budget.bytes_per_pixel(generator.backbone.vae.config, DTYPES[dtype]),
+            pixel=memory_budget.bytes_per_pixel(self._backbone.decoder_width, DTYPES[dtype]),
             batch=1 if on_cpu else 4,  # as much as the look at the whole image
         )  # fmt: skip
 

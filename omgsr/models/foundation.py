@@ -22,7 +22,6 @@ from omgsr.models.pretraining import Course, CropPool, Losses
 from omgsr.models.settings import Foundation, FoundationTraining
 
 _SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_*/model-*-of-*.safetensors"]
-_WANTED = [*catalogue.FILES, *_SHARDS]
 
 
 def ship(out: Path, settings: Foundation) -> None:
@@ -120,10 +119,9 @@ def download(settings: Foundation) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
+        wanted = [*catalogue.patterns(settings.backbone), *_SHARDS]
         return Path(
-            snapshot_download(
-                str(settings.path), revision=settings.revision, allow_patterns=_WANTED
-            )
+            snapshot_download(str(settings.path), revision=settings.revision, allow_patterns=wanted)
         )
     except Exception as error:  # of many kinds: no network, no such id or revision, no access
         raise FileNotFoundError(

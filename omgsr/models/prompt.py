@@ -92,7 +92,7 @@ def _sha256(model: Path, embedding: Embedding) -> str:
     for encoder in embedding.present(model):
         config, tokenizer = model / encoder / "config.json", model / tokenizer_of(encoder)
         if not config.is_file():
-            raise FileNotFoundError(f"{config} is missing")
+            raise FileNotFoundError(f"{config} is missing, and so is a ready {EMBEDDING}")
         vocabulary = [tokenizer / name for name in _VOCABULARY if (tokenizer / name).is_file()]
         names = {path.name for path in vocabulary}
         if not names & set(_WHOLE) and not {"vocab.json", "merges.txt"} <= names:

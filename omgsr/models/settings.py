@@ -41,8 +41,8 @@ class FoundationTraining:
 class Foundation:
     """The pre-trained latent diffusion model."""
 
-    backbone: Literal["mini", "sd15", "sd21-base", "sd21-768", "sd"]
-    """Name of the model (models/catalogue.py); `sd` is any other of its classes, unchecked."""
+    backbone: Literal["mini", "sd15", "sd21-base", "sd21-768", "sd", "flux1-dev"]
+    """Name of the model (models/catalogue.py); `sd` is any other Stable Diffusion, unchecked."""
     source: Literal["shipped", "train", "folder", "hub"]
     """In the package, trained here, a local folder, or a hub id at a pinned revision."""
     path: str | None

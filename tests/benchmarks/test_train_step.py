@@ -35,7 +35,7 @@ def test_the_reference_takes_the_same_step(tiny: Path) -> None:
     reference = Reference(
         vae=copy.deepcopy(backbone.vae), frozen_vae=models.backbone(tiny).vae,
         unet=copy.deepcopy(backbone.denoiser), judge=judge, perceptual=copy.deepcopy(judge),
-        heads=copy.deepcopy(trainer.discriminator), prompt=backbone.prompt,
+        heads=copy.deepcopy(trainer.discriminator), prompt=backbone.prompt["prompt"],
         alpha_bar=float(backbone.schedule.signal[t]) ** 2, index=t, weights=WEIGHTS,
         lr=trainer.settings.lr, weight_decay=trainer.settings.weight_decay, clip_grad=1.0,
         real_label=0.8, mean=mean, std=std,

@@ -147,8 +147,7 @@ class Backbone(nn.Module):
     @property
     def decoder_width(self) -> int:
         """Most channels that the decoder has at the size of the image."""
-        channels = self.vae.config.block_out_channels
-        return int(channels[min(1, len(channels) - 1)])
+        return decoder_width(self.vae.config)
 
     def encode(self, x: Tensor, latent: Latent = "mode", generator: Rng = None) -> Tensor:
         """Images in [-1, 1] => latents: (B, 3, H, W) => (B, C, H/r, W/r).
@@ -182,3 +181,9 @@ class Backbone(nn.Module):
     def predict(self, z_t: Tensor, t: int) -> Tensor:
         """The denoiser's raw output at timestep t: (B, C, h, w) => (B, C, h, w)."""
         raise NotImplementedError
+
+
+def decoder_width(config: Any) -> int:
+    """Of an AutoencoderKL: its last level gets as many channels as the level below it has."""
+    channels = config.block_out_channels
+    return int(channels[min(1, len(channels) - 1)])

@@ -7,6 +7,7 @@ from omgsr.core import files
 from omgsr.core.fingerprint import sha256
 from omgsr.models import model_folder
 from omgsr.models.backbones.base import Backbone
+from omgsr.models.backbones.flux import Flux
 from omgsr.models.backbones.stable_diffusion import Mini, StableDiffusion
 from omgsr.models.prompt import EMBEDDING
 
@@ -14,6 +15,7 @@ from omgsr.models.prompt import EMBEDDING
 FAMILIES: dict[str, type[Backbone]] = {
     **dict.fromkeys(("sd", "sd15", "sd21-base", "sd21-768"), StableDiffusion),
     "mini": Mini,
+    "flux1-dev": Flux,
 }
 
 

@@ -1,0 +1,82 @@
+"""Miniatures of the hub's folders of flow-matching models, with text encoders of their classes.
+
+Files, sub-folders, classes and whatever tells one model from another are those of the hub; what is
+small are the networks. Weights are random but fixed. Images are multiples of 16 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from torch import nn
+
+from omgsr.core import files
+from tests.helpers import tiny_encoders
+
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "flux1-dev": {
+        "shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15,
+        "base_image_seq_len": 256, "max_image_seq_len": 4096,
+    },
+}  # fmt: skip
+RESOLUTION: dict[str, int | None] = {"flux1-dev": 1024}
+"""That the schedule of a model is fixed at; None where it is the same at every size."""
+KINDS = tuple(SCHEDULERS)
+PROMPTS = {"flux1-dev": {"pooled": (1, 32), "sequence": (1, 512, 32)}}
+"""Shapes of the tensors of a prompt."""
+
+
+def write_hub_folder(folder: Path, kind: str, seed: int = 0) -> Path:
+    """The miniature of `kind` as `hf download --local-dir` leaves it, 1 to 5 MB; returns it."""
+    write, transformer, vae = _MODELS[kind]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae().save_pretrained(folder / "vae")
+        lively(transformer()).save_pretrained(folder / "transformer")
+        write(folder)
+    FlowMatchEulerDiscreteScheduler(**SCHEDULERS[kind]).save_pretrained(folder / "scheduler")
+    files.write_json(folder / "model_index.json", {"_class_name": kind})
+    return folder
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Fresh transformers end in zeros or in next to nothing, which would hide what is before."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not parameter.any() or parameter.ndim == 1:
+                parameter.add_(0.05 * torch.randn(parameter.shape))
+    return network
+
+
+def kl_vae(**changes: Any) -> AutoencoderKL:
+    """FLUX's: 16 channels, no quant convolutions, (B, 3, H, W) => (B, 16, H/8, W/8)."""
+    values: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4, "block_out_channels": (8, 8, 16, 16),
+        "layers_per_block": 1, "norm_num_groups": 4, "latent_channels": 16, "sample_size": 1024,
+        "use_quant_conv": False, "use_post_quant_conv": False, "scaling_factor": 0.3611,
+        "shift_factor": 0.1159,
+    }  # fmt: skip
+    return AutoencoderKL(**(values | changes))
+
+
+def _flux() -> FluxTransformer2DModel:
+    return FluxTransformer2DModel(
+        patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=32, pooled_projection_dim=32,
+        guidance_embeds=True, axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+
+
+def _flux_encoders(folder: Path) -> None:
+    tiny_encoders.write_clip(folder, "text_encoder", 32)
+    tiny_encoders.write_t5(folder, "text_encoder_2", 32)
+
+
+_MODELS: dict[str, tuple[Callable[[Path], None], Callable[[], Any], Callable[[], Any]]] = {
+    "flux1-dev": (_flux_encoders, _flux, kl_vae),
+}

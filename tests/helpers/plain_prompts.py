@@ -1,0 +1,36 @@
+"""Prompts as the pipelines of diffusers embed them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from diffusers import FluxPipeline
+from torch import Tensor
+
+
+def embed(kind: str, folder: Path, text: str) -> dict[str, Tensor]:
+    """The tensors of a family, CLIP in fp32 and larger encoders in bf16."""
+    with torch.no_grad():
+        return {"flux1-dev": _flux}[kind](folder, text)
+
+
+def _part(folder: Path, name: str, kind: str, dtype: torch.dtype = torch.float32) -> Any:
+    made: Any = getattr(transformers, kind)
+    if "tokenizer" in name:
+        return made.from_pretrained(folder / name)
+    return made.from_pretrained(folder / name, dtype=dtype).eval()
+
+
+def _flux(folder: Path, text: str) -> dict[str, Tensor]:
+    pipeline = FluxPipeline(
+        scheduler=None, vae=None, transformer=None,
+        text_encoder=_part(folder, "text_encoder", "CLIPTextModel"),
+        tokenizer=_part(folder, "tokenizer", "CLIPTokenizer"),
+        text_encoder_2=_part(folder, "text_encoder_2", "T5EncoderModel", torch.bfloat16),
+        tokenizer_2=_part(folder, "tokenizer_2", "T5TokenizerFast"),
+    )  # fmt: skip
+    sequence, pooled, _ = pipeline.encode_prompt(text, device=torch.device("cpu"))
+    return {"pooled": pooled, "sequence": sequence}
