@@ -18,6 +18,7 @@ from omgsr.method.generator import Generator
 from omgsr.models.backbones.base import Rng
 
 View = Literal["image", "tile"]
+ALONE_NOTE = "tiles of a transformer are restored alone, as by `--view tile`"
 WHOLE = 4
 """Tiles whose area an image may have and not be tiled."""
 ALONE = 1024 * 1024
@@ -85,7 +86,7 @@ class Chain:
             return part(x, self._alone)
         self.tiled = True
         if part is self.denoiser and self.view == "image" and not look:
-            self._notes.append("tiles of a transformer are restored alone, as by `--view tile`")
+            self._notes += [] if ALONE_NOTE in self._notes else [ALONE_NOTE]
         if look:
             made = [_with_look(part, image, tiling, factor, store) for image in x.split(1)]
         else:

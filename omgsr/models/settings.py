@@ -41,7 +41,9 @@ class FoundationTraining:
 class Foundation:
     """The pre-trained latent diffusion model."""
 
-    backbone: Literal["mini", "sd15", "sd21-base", "sd21-768", "sd", "flux1-dev"]
+    backbone: Literal[
+        "mini", "sd15", "sd21-base", "sd21-768", "sd", "flux1-dev", "sd35-medium", "sd35-large",
+    ]  # fmt: skip
     """Name of the model (models/catalogue.py); `sd` is any other Stable Diffusion, unchecked."""
     source: Literal["shipped", "train", "folder", "hub"]
     """In the package, trained here, a local folder, or a hub id at a pinned revision."""

@@ -7,11 +7,17 @@ small are the networks. Weights are random but fixed. Images are multiples of 16
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+)
 from torch import nn
 
 from omgsr.core import files
@@ -22,11 +28,17 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
         "shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15,
         "base_image_seq_len": 256, "max_image_seq_len": 4096,
     },
+    "sd35-medium": {"shift": 3.0},
+    "sd35-large": {"shift": 3.0},
 }  # fmt: skip
-RESOLUTION: dict[str, int | None] = {"flux1-dev": 1024}
+RESOLUTION: dict[str, int | None] = {"flux1-dev": 1024, "sd35-medium": None, "sd35-large": None}
 """That the schedule of a model is fixed at; None where it is the same at every size."""
 KINDS = tuple(SCHEDULERS)
-PROMPTS = {"flux1-dev": {"pooled": (1, 32), "sequence": (1, 512, 32)}}
+_SD3 = {"pooled": (1, 48), "sequence": (1, 333, 64)}
+PROMPTS = {
+    "flux1-dev": {"pooled": (1, 32), "sequence": (1, 512, 32)}, "sd35-medium": _SD3,
+    "sd35-large": _SD3,
+}  # fmt: skip
 """Shapes of the tensors of a prompt."""
 
 
@@ -77,6 +89,27 @@ def _flux_encoders(folder: Path) -> None:
     tiny_encoders.write_t5(folder, "text_encoder_2", 32)
 
 
+def _sd3(dual: tuple[int, ...]) -> SD3Transformer2DModel:
+    return SD3Transformer2DModel(
+        sample_size=16, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=64, caption_projection_dim=32,
+        pooled_projection_dim=48, pos_embed_max_size=24, qk_norm="rms_norm",
+        dual_attention_layers=dual,
+    )  # fmt: skip
+
+
+def _sd3_vae() -> AutoencoderKL:
+    return kl_vae(scaling_factor=1.5305, shift_factor=0.0609)
+
+
+def _sd3_encoders(folder: Path) -> None:
+    tiny_encoders.write_clip(folder, "text_encoder", 16, projected=True)
+    tiny_encoders.write_clip(folder, "text_encoder_2", 32, projected=True)
+    tiny_encoders.write_t5(folder, "text_encoder_3", 64)
+
+
 _MODELS: dict[str, tuple[Callable[[Path], None], Callable[[], Any], Callable[[], Any]]] = {
     "flux1-dev": (_flux_encoders, _flux, kl_vae),
+    "sd35-medium": (_sd3_encoders, partial(_sd3, (0,)), _sd3_vae),
+    "sd35-large": (_sd3_encoders, partial(_sd3, ()), _sd3_vae),
 }

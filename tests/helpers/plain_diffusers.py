@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel, SD3Transformer2DModel
 from torch import Tensor
 
 Prompt = dict[str, Tensor]
 
 
 @dataclass
-class Flux:
-    """FluxPipeline.__call__, with guidance 1 and its static helpers."""
+class Model:
+    """A transformer and an AutoencoderKL, with its latents as pipelines normalise them."""
 
     transformer: Any
     vae: Any
@@ -27,6 +27,10 @@ class Flux:
     def decode(self, z: Tensor) -> Tensor:
         config = self.vae.config
         return self.vae.decode(z / config.scaling_factor + config.shift_factor).sample
+
+
+class Flux(Model):
+    """FluxPipeline.__call__, with guidance 1 and its static helpers."""
 
     def velocity(self, z: Tensor, sigma: float, prompt: Prompt) -> Tensor:
         count, channels, height, width = z.shape
@@ -45,9 +49,30 @@ class Flux:
         return FluxPipeline._unpack_latents(out, height * 8, width * 8, 8)
 
 
+class StableDiffusion3(Model):
+    """StableDiffusion3Pipeline.__call__ without guidance: timestep = 1000 sigma."""
+
+    def velocity(self, z: Tensor, sigma: float, prompt: Prompt) -> Tensor:
+        count = len(z)
+        return self.transformer(
+            hidden_states=z,
+            timestep=torch.full((count,), sigma) * 1000,
+            encoder_hidden_states=prompt["sequence"].repeat(count, 1, 1),
+            pooled_projections=prompt["pooled"].repeat(count, 1),
+            return_dict=False,
+        )[0]
+
+
+KINDS: dict[str, tuple[type[Model], Any, Any]] = {
+    "flux1-dev": (Flux, FluxTransformer2DModel, AutoencoderKL),
+    "sd35-medium": (StableDiffusion3, SD3Transformer2DModel, AutoencoderKL),
+    "sd35-large": (StableDiffusion3, SD3Transformer2DModel, AutoencoderKL),
+}
+
+
 def load(kind: str, folder: Path) -> Any:
     """The networks of a model folder behind encode, velocity and decode."""
-    made, transformer, vae = {"flux1-dev": (Flux, FluxTransformer2DModel, AutoencoderKL)}[kind]
+    made, transformer, vae = KINDS[kind]
     return made(
         transformer.from_pretrained(folder / "transformer").eval(),
         vae.from_pretrained(folder / "vae").eval(),

@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 import transformers
-from diffusers import FluxPipeline
+from diffusers import FluxPipeline, StableDiffusion3Pipeline
 from torch import Tensor
 
 
 def embed(kind: str, folder: Path, text: str) -> dict[str, Tensor]:
     """The tensors of a family, CLIP in fp32 and larger encoders in bf16."""
     with torch.no_grad():
-        return {"flux1-dev": _flux}[kind](folder, text)
+        made = {"flux1-dev": _flux, "sd35-medium": _sd3, "sd35-large": _sd3}[kind]
+        return made(folder, text)
 
 
 def _part(folder: Path, name: str, kind: str, dtype: torch.dtype = torch.float32) -> Any:
@@ -33,4 +34,21 @@ def _flux(folder: Path, text: str) -> dict[str, Tensor]:
         tokenizer_2=_part(folder, "tokenizer_2", "T5TokenizerFast"),
     )  # fmt: skip
     sequence, pooled, _ = pipeline.encode_prompt(text, device=torch.device("cpu"))
+    return {"pooled": pooled, "sequence": sequence}
+
+
+def _sd3(folder: Path, text: str) -> dict[str, Tensor]:
+    clip = "CLIPTextModelWithProjection"
+    pipeline = StableDiffusion3Pipeline(
+        scheduler=None, vae=None, transformer=None,
+        text_encoder=_part(folder, "text_encoder", clip),
+        tokenizer=_part(folder, "tokenizer", "CLIPTokenizer"),
+        text_encoder_2=_part(folder, "text_encoder_2", clip),
+        tokenizer_2=_part(folder, "tokenizer_2", "CLIPTokenizer"),
+        text_encoder_3=_part(folder, "text_encoder_3", "T5EncoderModel", torch.bfloat16),
+        tokenizer_3=_part(folder, "tokenizer_3", "T5TokenizerFast"),
+    )  # fmt: skip
+    sequence, _, pooled, _ = pipeline.encode_prompt(
+        text, text, text, device=torch.device("cpu"), do_classifier_free_guidance=False
+    )
     return {"pooled": pooled, "sequence": sequence}

@@ -8,6 +8,7 @@ from omgsr.core.fingerprint import sha256
 from omgsr.models import model_folder
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.backbones.flux import Flux
+from omgsr.models.backbones.sd3 import StableDiffusion3
 from omgsr.models.backbones.stable_diffusion import Mini, StableDiffusion
 from omgsr.models.prompt import EMBEDDING
 
@@ -16,6 +17,7 @@ FAMILIES: dict[str, type[Backbone]] = {
     **dict.fromkeys(("sd", "sd15", "sd21-base", "sd21-768"), StableDiffusion),
     "mini": Mini,
     "flux1-dev": Flux,
+    **dict.fromkeys(("sd35-medium", "sd35-large"), StableDiffusion3),
 }
 
 
