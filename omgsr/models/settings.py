@@ -43,6 +43,7 @@ class Foundation:
 
     backbone: Literal[
         "mini", "sd15", "sd21-base", "sd21-768", "sd", "flux1-dev", "sd35-medium", "sd35-large",
+        "qwen-image", "z-image",
     ]  # fmt: skip
     """Name of the model (models/catalogue.py); `sd` is any other Stable Diffusion, unchecked."""
     source: Literal["shipped", "train", "folder", "hub"]

@@ -61,6 +61,30 @@ def t5(model: Path, text: str, encoder: str, length: int) -> Tensor:
     return network(padded(tokenizer, text, length).input_ids)[0]
 
 
+@torch.inference_mode()
+def language_model(model: Path, text: str, kind: str, layer: int, chat: bool = False) -> Tensor:
+    """Hidden state of a layer of a language model in bf16, without padding: (1, tokens, width).
+
+    With `chat` the text is what a user says, in the tokenizer's own template.
+    """
+    import transformers
+
+    folder = model / "tokenizer"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    network = load(getattr(transformers, kind), model / "text_encoder", torch.bfloat16)
+    if chat:
+        said = [{"role": "user", "content": text}]
+        text = str(
+            tokenizer.apply_chat_template(
+                said, tokenize=False, add_generation_prompt=True, enable_thinking=True
+            )
+        )
+    tokens = tokenizer(text, return_tensors="pt")
+    return network(
+        input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, output_hidden_states=True
+    ).hidden_states[layer]
+
+
 def load(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """A text encoder of transformers; a weight that is missing is never left random."""
     network, report = kind.from_pretrained(

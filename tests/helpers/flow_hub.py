@@ -14,9 +14,12 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
     FluxTransformer2DModel,
+    QwenImageTransformer2DModel,
     SD3Transformer2DModel,
+    ZImageTransformer2DModel,
 )
 from torch import nn
 
@@ -30,14 +33,22 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     },
     "sd35-medium": {"shift": 3.0},
     "sd35-large": {"shift": 3.0},
+    "qwen-image": {
+        "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 0.9,
+        "base_image_seq_len": 256, "max_image_seq_len": 8192, "shift_terminal": 0.02,
+    },
+    "z-image": {"shift": 3.0},
 }  # fmt: skip
-RESOLUTION: dict[str, int | None] = {"flux1-dev": 1024, "sd35-medium": None, "sd35-large": None}
+RESOLUTION: dict[str, int | None] = {
+    "flux1-dev": 1024, "sd35-medium": None, "sd35-large": None, "qwen-image": 1328, "z-image": None,
+}  # fmt: skip
 """That the schedule of a model is fixed at; None where it is the same at every size."""
 KINDS = tuple(SCHEDULERS)
 _SD3 = {"pooled": (1, 48), "sequence": (1, 333, 64)}
 PROMPTS = {
     "flux1-dev": {"pooled": (1, 32), "sequence": (1, 512, 32)}, "sd35-medium": _SD3,
-    "sd35-large": _SD3,
+    "sd35-large": _SD3, "qwen-image": {"sequence": (1, 128, 32)},
+    "z-image": {"sequence": (1, 19, 16)},
 }  # fmt: skip
 """Shapes of the tensors of a prompt."""
 
@@ -108,8 +119,41 @@ def _sd3_encoders(folder: Path) -> None:
     tiny_encoders.write_t5(folder, "text_encoder_3", 64)
 
 
+def qwen_vae(**changes: Any) -> AutoencoderKLQwenImage:
+    """Per channel statistics of the real one; (B, 3, 1, H, W) => (B, 16, 1, H/8, W/8)."""
+    values: dict[str, Any] = {
+        "base_dim": 8, "z_dim": 16, "dim_mult": [1, 2, 2, 2], "num_res_blocks": 1,
+        "temperal_downsample": [False, True, True],
+    }  # fmt: skip
+    return AutoencoderKLQwenImage(**(values | changes))
+
+
+def _qwen() -> QwenImageTransformer2DModel:
+    return QwenImageTransformer2DModel(
+        patch_size=2, in_channels=64, out_channels=16, num_layers=2, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=32, axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+
+
+def _qwen_encoder(folder: Path) -> None:
+    tiny_encoders.write_qwen_vl(folder, 32)
+
+
+def _z() -> ZImageTransformer2DModel:
+    return ZImageTransformer2DModel(
+        dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
+        axes_dims=[8, 4, 4], axes_lens=[256, 32, 32], in_channels=16,
+    )  # fmt: skip
+
+
+def _z_encoder(folder: Path) -> None:
+    tiny_encoders.write_qwen3(folder, 16)
+
+
 _MODELS: dict[str, tuple[Callable[[Path], None], Callable[[], Any], Callable[[], Any]]] = {
     "flux1-dev": (_flux_encoders, _flux, kl_vae),
     "sd35-medium": (_sd3_encoders, partial(_sd3, (0,)), _sd3_vae),
     "sd35-large": (_sd3_encoders, partial(_sd3, ()), _sd3_vae),
+    "qwen-image": (_qwen_encoder, _qwen, qwen_vae),
+    "z-image": (_z_encoder, _z, kl_vae),
 }

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel, SD3Transformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLQwenImage,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    SD3Transformer2DModel,
+    ZImageTransformer2DModel,
+)
 from torch import Tensor
 
 Prompt = dict[str, Tensor]
@@ -63,10 +72,53 @@ class StableDiffusion3(Model):
         )[0]
 
 
+class QwenImage(Model):
+    """QwenImagePipeline.__call__ without guidance, its VAE over one frame of a video."""
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        config = self.vae.config
+        return tuple(
+            torch.tensor(values).view(1, -1, 1, 1, 1)
+            for values in (config.latents_mean, config.latents_std)
+        )  # type: ignore[return-value]
+
+    def encode(self, x: Tensor) -> Tensor:
+        mean, std = self._statistics()
+        return ((self.vae.encode(x[:, :, None]).latent_dist.mode() - mean) / std)[:, :, 0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        mean, std = self._statistics()
+        return self.vae.decode(z[:, :, None] * std + mean).sample[:, :, 0]
+
+    def velocity(self, z: Tensor, sigma: float, prompt: Prompt) -> Tensor:
+        count, channels, height, width = z.shape
+        out = self.transformer(
+            hidden_states=QwenImagePipeline._pack_latents(z, count, channels, height, width),
+            timestep=torch.full((count,), sigma),
+            encoder_hidden_states=prompt["sequence"].repeat(count, 1, 1),
+            encoder_hidden_states_mask=torch.ones(count, prompt["sequence"].shape[1]),
+            img_shapes=[[(1, height // 2, width // 2)]] * count,
+            return_dict=False,
+        )[0]
+        return QwenImagePipeline._unpack_latents(out, height * 8, width * 8, 8)[:, :, 0]
+
+
+class ZImage(Model):
+    """ZImagePipeline.__call__ without guidance."""
+
+    def velocity(self, z: Tensor, sigma: float, prompt: Prompt) -> Tensor:
+        time = (1000 - torch.full((len(z),), sigma) * 1000) / 1000
+        given = [prompt["sequence"][0]] * len(z)
+        out = self.transformer(list(z.unsqueeze(2).unbind(0)), time, given, return_dict=False)[0]
+        return -torch.stack([one.float() for one in out]).squeeze(2)
+
+
 KINDS: dict[str, tuple[type[Model], Any, Any]] = {
     "flux1-dev": (Flux, FluxTransformer2DModel, AutoencoderKL),
     "sd35-medium": (StableDiffusion3, SD3Transformer2DModel, AutoencoderKL),
     "sd35-large": (StableDiffusion3, SD3Transformer2DModel, AutoencoderKL),
+    "qwen-image": (QwenImage, QwenImageTransformer2DModel, AutoencoderKLQwenImage),
+    "z-image": (ZImage, ZImageTransformer2DModel, AutoencoderKL),
 }
 
 

@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 import transformers
-from diffusers import FluxPipeline, StableDiffusion3Pipeline
+from diffusers import FluxPipeline, QwenImagePipeline, StableDiffusion3Pipeline, ZImagePipeline
 from torch import Tensor
 
 
 def embed(kind: str, folder: Path, text: str) -> dict[str, Tensor]:
     """The tensors of a family, CLIP in fp32 and larger encoders in bf16."""
     with torch.no_grad():
-        made = {"flux1-dev": _flux, "sd35-medium": _sd3, "sd35-large": _sd3}[kind]
+        made = {
+            "flux1-dev": _flux, "sd35-medium": _sd3, "sd35-large": _sd3, "qwen-image": _qwen,
+            "z-image": _z,
+        }[kind]  # fmt: skip
         return made(folder, text)
 
 
@@ -52,3 +55,27 @@ def _sd3(folder: Path, text: str) -> dict[str, Tensor]:
         text, text, text, device=torch.device("cpu"), do_classifier_free_guidance=False
     )
     return {"pooled": pooled, "sequence": sequence}
+
+
+def _qwen(folder: Path, text: str) -> dict[str, Tensor]:
+    kind = "Qwen2_5_VLForConditionalGeneration"
+    pipeline = QwenImagePipeline(
+        scheduler=None, vae=None, transformer=None,
+        text_encoder=_part(folder, "text_encoder", kind, torch.bfloat16),
+        tokenizer=_part(folder, "tokenizer", "Qwen2Tokenizer"),
+    )  # fmt: skip
+    sequence, mask = pipeline.encode_prompt(text, device=torch.device("cpu"))
+    assert mask is None
+    return {"sequence": sequence}
+
+
+def _z(folder: Path, text: str) -> dict[str, Tensor]:
+    pipeline = ZImagePipeline(
+        scheduler=None, vae=None, transformer=None,
+        text_encoder=_part(folder, "text_encoder", "AutoModel", torch.bfloat16),
+        tokenizer=_part(folder, "tokenizer", "AutoTokenizer"),
+    )  # fmt: skip
+    embedded, _ = pipeline.encode_prompt(
+        text, device=torch.device("cpu"), do_classifier_free_guidance=False
+    )
+    return {"sequence": embedded[0][None]}

@@ -78,8 +78,8 @@ def test_one_forward_equals_plain_diffusers(
         v = plain.velocity(z, sigma, backbone.prompt)
         one_step, z_lq = Generator(backbone, T)(x)
         for got, expected in (
-            (z, plain.encode(x)), (backbone.predict(z, T), v), (backbone.decode(z), plain.decode(z)),
-            (one_step, plain.decode(z - sigma * v)),
+            (z, plain.encode(x)), (backbone.predict(z, T), v),
+            (backbone.decode(z), plain.decode(z)), (one_step, plain.decode(z - sigma * v)),
         ):  # fmt: skip
             assert apart([got], [expected]) < 1e-5
     assert torch.equal(z_lq, z)

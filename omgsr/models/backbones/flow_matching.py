@@ -34,7 +34,7 @@ JOINT_ATTENTION = tuple(
 class FlowMatching(Backbone):
     """A transformer that predicts v at sigma; the scheduler is FlowMatchEulerDiscreteScheduler."""
 
-    encoder_targets = ENCODER_TARGETS
+    encoder_targets: ClassVar[tuple[str, ...]] = ENCODER_TARGETS
     denoiser_folder = "transformer"
     adapter_folders: ClassVar[tuple[tuple[str, str], ...]] = (
         ("vae_encoder_lora_adapter", "transformer_lora_adapter"),

@@ -8,8 +8,10 @@ from omgsr.core.fingerprint import sha256
 from omgsr.models import model_folder
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.backbones.flux import Flux
+from omgsr.models.backbones.qwen_image import QwenImage
 from omgsr.models.backbones.sd3 import StableDiffusion3
 from omgsr.models.backbones.stable_diffusion import Mini, StableDiffusion
+from omgsr.models.backbones.z_image import ZImage
 from omgsr.models.prompt import EMBEDDING
 
 # Which model of a family it is, the foundation stage has checked (omgsr/models/catalogue.py).
@@ -18,6 +20,8 @@ FAMILIES: dict[str, type[Backbone]] = {
     "mini": Mini,
     "flux1-dev": Flux,
     **dict.fromkeys(("sd35-medium", "sd35-large"), StableDiffusion3),
+    "qwen-image": QwenImage,
+    "z-image": ZImage,
 }
 
 
