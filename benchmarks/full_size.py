@@ -45,8 +45,8 @@ def part(name: str, given: argparse.Namespace, where: torch.device) -> tuple[flo
     }
     for module in modules[name]:
         module.to(where, dtype, memory_format=torch.channels_last)
-    for name, tensor in backbone.prompt.items():
-        backbone.register_buffer(f"prompt_{name}", tensor.to(where, dtype), persistent=False)
+    prompt = backbone.prompt["prompt"].to(where, dtype)
+    backbone.register_buffer("prompt_prompt", prompt, persistent=False)
     side = given.size // backbone.reduction
     channels = backbone.vae.config.latent_channels
     shape = (3, given.size, given.size) if name == "encoder" else (channels, side, side)

@@ -43,6 +43,8 @@ class Backbone(nn.Module):
     """Folders of (encoder's, denoiser's) adapters: ours, then others that are read."""
     embedding: ClassVar[Embedding]
     """How its prompt is embedded."""
+    resolution: ClassVar[int] = 512
+    """Side of the images that it was trained on, pixels: that of the largest tile."""
     whole_view: ClassVar[bool] = True
     """Whether tiles of the denoiser can be computed as parts of the whole image."""
 

@@ -39,6 +39,7 @@ class FlowMatching(Backbone):
     adapter_folders: ClassVar[tuple[tuple[str, str], ...]] = (
         ("vae_encoder_lora_adapter", "transformer_lora_adapter"),
     )
+    resolution = 1024
     whole_view = False
     steps: ClassVar[int | None] = None
     """Of the noise schedule; None are the scheduler's own."""

@@ -7,6 +7,7 @@ alone: Conv2d of weight[:, :, -1]. The convolutions over time between frames hav
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLQwenImage
 from diffusers.models.autoencoders import autoencoder_kl_qwenimage as video
@@ -59,6 +60,19 @@ class _Attention(nn.Module):
         return x + self.proj(seen.transpose(1, 2).reshape(x.shape))
 
 
+class _Norm(nn.Module):
+    """Every pixel's channels divided by their root mean square, times gamma: three passes."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(norm.gamma.detach().view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+        factor = len(self.gamma) ** 0.5 / size.clamp_min(1e-12)
+        return x * factor.to(x.dtype) * self.gamma
+
+
 class _Resample(nn.Module):
     """Half or twice the side."""
 
@@ -79,8 +93,7 @@ def _still(module: Any) -> Any:
     if isinstance(module, video.QwenImageResample):
         return _Resample(module)
     if isinstance(module, video.QwenImageRMS_norm):
-        module.gamma = nn.Parameter(module.gamma.detach().view(-1, 1, 1))
-        return module
+        return _Norm(module)
     for name, child in module.named_children():
         setattr(module, name, _still(child))
     return module
