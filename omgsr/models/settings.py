@@ -53,7 +53,7 @@ class Foundation:
     revision: str | None
     """Commit of the hub id; null otherwise."""
     prompt: str
-    """The one prompt of training and inference."""
+    """The one prompt of training and inference; what a ready file was made from, where one is."""
     timestep_origin: Literal[0, 1]
     """Number of the schedule's first timestep: 1 as in the paper (alpha_bar_t is the product up to
     beta_t, Sec. 3.1), 0 as in diffusers and the official code."""

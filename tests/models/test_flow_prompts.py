@@ -12,6 +12,7 @@ from omgsr.core import files
 from omgsr.models import foundation, prompt
 from omgsr.models.backbones.from_folder import FAMILIES
 from omgsr.models.settings import Features
+from stages import foundation as stage
 from tests.helpers import flow_hub, hub, models, plain_prompts
 
 
@@ -114,3 +115,10 @@ def test_every_encoder_is_in_the_origin_of_a_prompt(
     prompt.write(own, "", tmp_path / "b", embedding=kind.embedding)
     first, second = (files.read_json(tmp_path / n / prompt.ORIGIN) for n in ("a", "b"))
     assert first["text_encoder"] != second["text_encoder"]
+
+
+def test_the_setting_is_a_path_of_the_workspace(tmp_path: Path) -> None:
+    """DVC may run the stage in a copy of it."""
+    section = models.section(prompt_file="weights/prompt.safetensors")
+    assert stage.located(section, tmp_path).prompt_file == str(tmp_path / section.prompt_file)
+    assert stage.located(models.section(), tmp_path) == models.section()

@@ -17,6 +17,12 @@ Latent = Literal["mode", "sample"]
 Rng = torch.Generator | list[torch.Generator] | None
 """One generator of a batch, or one of every image, which makes it independent of the batch."""
 
+CONVOLUTIONAL = (
+    "conv1", "conv2", "conv_in", "conv_shortcut", "conv", "conv_out",
+    "to_k", "to_q", "to_v", "to_out.0",
+)  # fmt: skip
+"""Every convolution and the projections of every attention of an AutoencoderKL or a UNet."""
+
 
 class Backbone(nn.Module):
     """A VAE, a denoiser and the schedule they were trained with.
@@ -32,7 +38,7 @@ class Backbone(nn.Module):
     """(1, C, 1, 1) or (1, 1, 1, 1) subtracted from a raw latent."""
     scale: Tensor
     """The same shape, by which a shifted latent is multiplied, to unit variance or so."""
-    encoder_targets: ClassVar[tuple[str, ...]]
+    encoder_targets: ClassVar[tuple[str, ...]] = CONVOLUTIONAL
     denoiser_targets: ClassVar[tuple[str, ...]]
     """Layers of the VAE's encoder and of the denoiser that get an adapter."""
     denoiser_class: ClassVar[Any]

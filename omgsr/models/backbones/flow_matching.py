@@ -17,11 +17,6 @@ from omgsr.models.schedule import NoiseSchedule
 
 PATCH = 2
 """Side of a token, latents."""
-# Every convolution and projection of AutoencoderKL's encoder, as in the official training.
-ENCODER_TARGETS = (
-    "conv1", "conv2", "conv_in", "conv_shortcut", "conv", "conv_out",
-    "to_k", "to_q", "to_v", "to_out.0",
-)  # fmt: skip
 JOINT_ATTENTION = tuple(
     f"attn.{name}"
     for name in (
@@ -34,7 +29,6 @@ JOINT_ATTENTION = tuple(
 class FlowMatching(Backbone):
     """A transformer that predicts v at sigma; the scheduler is FlowMatchEulerDiscreteScheduler."""
 
-    encoder_targets: ClassVar[tuple[str, ...]] = ENCODER_TARGETS
     denoiser_folder = "transformer"
     adapter_folders: ClassVar[tuple[tuple[str, str], ...]] = (
         ("vae_encoder_lora_adapter", "transformer_lora_adapter"),

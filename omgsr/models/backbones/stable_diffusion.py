@@ -7,22 +7,18 @@ from typing import Any, ClassVar
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from omgsr.models.backbones.base import Backbone
+from omgsr.models.backbones.base import CONVOLUTIONAL, Backbone
 from omgsr.models.schedule import NoiseSchedule
 from omgsr.models.text_encoders import CLIP
 
-# Every convolution and the projections of every attention, the same names in both, as in the
-# official training: 1.48 M weights at rank 16 and 25.26 M at rank 32 for SD2.1-base.
-ENCODER_TARGETS = DENOISER_TARGETS = (
-    "conv1", "conv2", "conv_in", "conv_shortcut", "conv", "conv_out",
-    "to_k", "to_q", "to_v", "to_out.0",
-)  # fmt: skip
+# The same names in encoder and denoiser, as in the official training: 1.48 M weights at rank 16 and
+# 25.26 M at rank 32 for SD2.1-base.
+DENOISER_TARGETS = CONVOLUTIONAL
 
 
 class StableDiffusion(Backbone):
     """AutoencoderKL + UNet2DConditionModel + DDPMScheduler in the hub's folder layout."""
 
-    encoder_targets = ENCODER_TARGETS
     denoiser_targets: ClassVar[tuple[str, ...]] = DENOISER_TARGETS
     denoiser_class = UNet2DConditionModel
     denoiser_folder = "unet"
