@@ -5,6 +5,7 @@ import torch
 from diffusers import AutoencoderKLQwenImage
 from torch import Tensor, nn
 
+from benchmarks import still_vae
 from omgsr.method import lora
 from omgsr.models.backbones.qwen_image import QwenImage
 from omgsr.models.backbones.still_vae import StillVAE
@@ -85,3 +86,15 @@ def test_checkpointing_changes_no_gradient() -> None:
         still.decode(still.encode(picture(32, 32)).latent_dist.mode()).sample.mean().backward()
         gradients.append([p.grad for p in still.parameters() if p.grad is not None])
     assert apart(gradients[1], gradients[0]) < 1e-6
+
+
+def test_its_benchmark_says_how_much_less_it_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of networks so small nothing but that it runs: the bar is for the real size."""
+    video, still = both()
+    still_vae.compared(video, still, picture(32, 32, 1), repeats=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[:4]] == [
+        "3-D encoder", "2-D encoder", "3-D decoder", "2-D decoder",
+    ]  # fmt: skip
+    assert "32 px on cpu: " in lines[4]
+    assert float(lines[4].split()[-1]) < 1e-4
