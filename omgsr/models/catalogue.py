@@ -51,7 +51,8 @@ def settings(folder: Path) -> dict[str, object]:
     if denoiser == "unet":
         return found | {"prediction_type": scheduler.get("prediction_type", "epsilon")}
     found["dual_attention_layers"] = bool(found["dual_attention_layers"])
-    return {"transformer": found.pop("_class_name"), **found, "scheduler": scheduler["_class_name"]}
+    found["scheduler"] = scheduler.get("_class_name")
+    return {"transformer": found.pop("_class_name"), **found}
 
 
 def patterns(name: str) -> tuple[str, ...]:
