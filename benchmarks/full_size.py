@@ -45,7 +45,8 @@ def part(name: str, given: argparse.Namespace, where: torch.device) -> tuple[flo
     }
     for module in modules[name]:
         module.to(where, dtype, memory_format=torch.channels_last)
-    backbone.prompt = backbone.prompt.to(where, dtype)
+    prompt = backbone.prompt["prompt"].to(where, dtype)
+    backbone.register_buffer("prompt_prompt", prompt, persistent=False)
     side = given.size // backbone.reduction
     channels = backbone.vae.config.latent_channels
     shape = (3, given.size, given.size) if name == "encoder" else (channels, side, side)
@@ -91,7 +92,7 @@ def plain(
     """The modules of diffusers, one image after the other, as the field's scripts call them."""
     b = generator.backbone.to(where, DTYPES[dtype])
     signal, noise = (float(x[273]) for x in (b.schedule.signal, b.schedule.noise))
-    scale, prompt = b.vae.config.scaling_factor, b.prompt.to(DTYPES[dtype])
+    scale, prompt = b.vae.config.scaling_factor, b.prompt["prompt"].to(DTYPES[dtype])
 
     def work() -> None:
         for _ in range(batch):

@@ -40,6 +40,7 @@ from omgsr.method import run_card
 from omgsr.method.generator import Generator
 from omgsr.models import foundation
 from omgsr.models.backbones import from_folder
+from omgsr.models.backbones.base import decoder_width
 
 NAMES = ("coffee", "rocket")
 DB, SEAM, GIB = 45.0, 1.02, 4.0
@@ -176,7 +177,8 @@ def footprints(given: argparse.Namespace) -> None:
     if given.vae:
         cases["sd vae"] = (sd_vae, (256, 512))
     for name, (make, sides) in cases.items():
-        said = memory_budget.bytes_per_pixel(make().config, torch.float32)
+        width = decoder_width(make().config)
+        said = memory_budget.bytes_per_pixel(width, torch.float32)
         peaks = [_alone(footprint, make, side) for side in sides]
         slope = (peaks[1] - peaks[0]) / (sides[1] ** 2 - sides[0] ** 2)
         print(f"{name}: {slope:.0f} bytes a pixel in fp32, memory_budget.py counts {said}")

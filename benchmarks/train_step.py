@@ -171,7 +171,7 @@ def build(sizes: Sizes) -> Generator:
         vae=_materialised(lambda: AutoencoderKL(**sizes.vae)),
         denoiser=_materialised(lambda: UNet2DConditionModel(**sizes.unet)),
         schedule=NoiseSchedule.from_ddpm(DDPMScheduler(**SCHEDULE)),
-        prompt=torch.randn(1, 77, sizes.unet["cross_attention_dim"]),
+        prompt={"prompt": torch.randn(1, 77, sizes.unet["cross_attention_dim"])},
         shift=0.0,
         scale=sizes.vae["scaling_factor"],
     )
@@ -235,7 +235,7 @@ def _reference(case: Case, where: torch.device) -> tuple[Callable[[], Any], dict
     heads = Discriminator(Features(judge, *_statistics()).channels).to(where)
     reference = Reference(
         vae=backbone.vae, frozen_vae=frozen, unet=backbone.denoiser, judge=judge,
-        perceptual=perceptual, heads=heads, prompt=backbone.prompt,
+        perceptual=perceptual, heads=heads, prompt=backbone.prompt["prompt"],
         alpha_bar=float(backbone.schedule.signal[T]) ** 2, index=T, weights=WEIGHTS,
         bf16=case.precision == "bf16",
     )  # fmt: skip

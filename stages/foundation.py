@@ -35,11 +35,13 @@ def train(settings: config.Config) -> None:
 
 
 def located(section: Foundation, root: Path) -> Foundation:
-    """The section with the path of its feature weights below `root`, as the user means it."""
-    if section.features.path is None:
+    """The section with its files below `root`, as the user means them."""
+    if section.features.path is not None:
+        weights = replace(section.features, path=str(root / section.features.path))
+        section = replace(section, features=weights)
+    if section.prompt_file is None:
         return section
-    weights = replace(section.features, path=str(root / section.features.path))
-    return replace(section, features=weights)
+    return replace(section, prompt_file=str(root / section.prompt_file))
 
 
 def main() -> None:

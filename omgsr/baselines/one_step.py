@@ -138,7 +138,7 @@ def _backbone(foundation: Path, text: str | None) -> Backbone:
             raise ConversionError(
                 f"{model}: has no text_encoder/ to embed a prompt with; leave `prompt` out"
             )
-        backbone.prompt = embed(model, text).to(backbone.prompt)
+        backbone.prompt = embed(model, text)
     return backbone
 
 

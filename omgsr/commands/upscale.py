@@ -53,15 +53,16 @@ def _images(parser: argparse.ArgumentParser) -> None:
 def _model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
     add("--model", type=Path, metavar="PATH",
-        help="run folder or adapters (vae_encoder_lora_adapter/, unet_lora_adapter/); with "
-        "--method the weights of that")  # fmt: skip
+        help="run folder or adapters (vae_encoder_lora_adapter/ and unet_lora_adapter/, or "
+        "vae_encoder_adapter/ and flux_adapter/); with --method the weights of that")  # fmt: skip
     add("--method", choices=("omgsr", "bicubic", "lanczos", "realesrgan", "osediff", "pisasr"),
         default="omgsr", help="(default: omgsr)")  # fmt: skip
     add("--foundation", type=Path, default=Path("foundation"), metavar="DIR",
         help="folder that the stage `foundation` wrote (default: foundation)")  # fmt: skip
     add("--timestep", "--mid_timestep", type=int, metavar="N",
         help="for adapters without a card: index into the scheduler's alphas_cumprod, counted from "
-        "0 as in the official code, whatever foundation.timestep_origin is")  # fmt: skip
+        "0 as in the official code, whatever foundation.timestep_origin is; t itself in flow "
+        "matching")  # fmt: skip
     add("--prompt", metavar="TEXT", help="instead of the foundation's; needs its text encoder")
     add("--color", "--align_method", choices=("adain", "wavelet", "none", "nofix"),
         default="adain", help="how the colours of the input are kept (default: adain)")  # fmt: skip

@@ -45,7 +45,8 @@ def _omgsr(given: argparse.Namespace, where: Any, color: Any) -> tuple[Any, dict
         model = given.foundation / about["path"]
         if not (model / "text_encoder").is_dir():
             raise ValueError(f"--prompt: {model} has no text_encoder/; leave --prompt out")
-        generator.backbone.prompt = prompt.embed(model, given.prompt)
+        backbone = generator.backbone
+        backbone.prompt = prompt.embed(model, given.prompt, backbone.embedding)
     generator = benchmarks.merge(generator).to(where)
     workers = torch.get_num_threads() if given.batch > 1 else None
     own = {name: getattr(given, name) for name in _OWN}

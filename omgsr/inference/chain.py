@@ -18,6 +18,7 @@ from omgsr.method.generator import Generator
 from omgsr.models.backbones.base import Rng
 
 View = Literal["image", "tile"]
+ALONE_NOTE = "tiles of a transformer are restored alone, as by `--view tile`"
 WHOLE = 4
 """Tiles whose area an image may have and not be tiled."""
 ALONE = 1024 * 1024
@@ -31,6 +32,8 @@ class Chain:
 
     A part runs over the whole image where that has the area of four tiles at most. A larger image
     is first looked at, reduced to this area (tile_context.py), so that its tiles fit together.
+    A transformer counts the places of a tile's tokens from its corner, as it was trained at this
+    size, and a VAE that normalises each pixel alone has nothing to look for: their tiles are alone.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Chain:
         b = self.backbone = generator.backbone
         self.device = b.shift.device
         self.generator, self.view, self._workers = generator, view, workers
+        self._notes = notes
         part = partial(Part, precision=precision, notes=notes)
         self.encoder = part("encoder", [b.vae.encoder, b.vae.quant_conv], b.moments)
         self.denoiser = part("denoiser", [b.denoiser], lambda z: b.predict(z, generator.t))
@@ -77,16 +81,23 @@ class Chain:
     ) -> Tensor:
         """One network over a batch."""
         height, width = x.shape[2:]
-        look = part is not self.denoiser or self.view == "image"
-        tile = tiling.tile
+        look, tile = self._looks(part), tiling.tile
         if height * width <= WHOLE * tile**2 if look else max(height, width) <= tile:
             return part(x, self._alone)
         self.tiled = True
+        if part is self.denoiser and self.view == "image" and not look:
+            self._notes += [] if ALONE_NOTE in self._notes else [ALONE_NOTE]
         if look:
             made = [_with_look(part, image, tiling, factor, store) for image in x.split(1)]
         else:
             made = [tiled(lambda z, _: part(z), z, tiling, factor, store) for z in x.split(1)]
         return torch.cat(made)
+
+    def _looks(self, part: Part) -> bool:
+        """Whether tiles of a network are parts of the whole image to it."""
+        if part is self.denoiser:
+            return self.view == "image" and self.backbone.whole_view
+        return not part.context.empty
 
 
 def _with_look(

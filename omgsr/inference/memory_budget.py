@@ -5,7 +5,7 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
 import torch
@@ -22,7 +22,7 @@ Function = Callable[[Sequence[Image], Tiling], list[Result]]
 SHARE = 0.6
 """Of the free memory, what tiles may take."""
 LARGEST = 512
-"""Side of the largest tile that is chosen, pixels: that of the paper's training images."""
+"""Side of the largest tile that is chosen, pixels: that of the training images of OMGSR-S."""
 SMALLEST = 64
 """Side below which tiles are not halved, pixels."""
 _GROUPS = {
@@ -45,6 +45,8 @@ class MemoryTiles:
     """Side that is asked for, pixels of the result; by default memory takes four of them."""
     overlap: int | None = None
     """Of neighbours, pixels of the result; by default a quarter of a tile."""
+    largest: int = LARGEST
+    """Side above which none is chosen, pixels of the result: the size that a model knows best."""
     batch: int = 1
     notes: list[str]
     """Gets a line where memory has run out, in pixels of the result."""
@@ -72,7 +74,7 @@ class MemoryTiles:
         return [made for part in parts for made in self._within(function, part, tiling, size)]
 
     def _fitting(self, memory: float) -> Tiling:
-        side = largest_tile(memory, self.pixel, self.step * self.scale)
+        side = largest_tile(memory, self.pixel, self.step * self.scale, self.largest)
         fits = self.overlap is not None and self.overlap < side
         return self._tiling(side, self.overlap if fits else None)
 
@@ -126,19 +128,18 @@ def free(device: torch.device) -> int:
     return min(limit for limit in limits if limit is not None)
 
 
-def bytes_per_pixel(config: Any, dtype: torch.dtype) -> int:
+def bytes_per_pixel(width: int, dtype: torch.dtype) -> int:
     """What encoder, denoiser and decoder take at once for a pixel of the image, at most.
 
-    The decoder's last level decides, which gets as many channels as the level below it has: five
-    times its input are there at once. benchmarks/tiling.py measures it.
+    The decoder's last level decides, which gets `width` channels, as many as the level below it
+    has: five times its input are there at once. benchmarks/tiling.py measures it.
     """
-    channels = config.block_out_channels
-    return 5 * int(channels[min(1, len(channels) - 1)]) * dtype.itemsize
+    return 5 * width * dtype.itemsize
 
 
-def largest_tile(memory: float, pixel: int, multiple: int) -> int:
-    """Side of the tile of which four take `memory` bytes, LARGEST at most and SMALLEST at least."""
-    side = min(int(math.sqrt(max(memory, 0) / pixel) / 2), LARGEST)
+def largest_tile(memory: float, pixel: int, multiple: int, largest: int = LARGEST) -> int:
+    """Side of the tile of which four take `memory` bytes, `largest` at most, SMALLEST at least."""
+    side = min(int(math.sqrt(max(memory, 0) / pixel) / 2), largest)
     return max(side // multiple, -(-SMALLEST // multiple)) * multiple
 
 

@@ -70,8 +70,8 @@ class OneStep:
         self._device, self._backbone = self._chain.device, generator.backbone
         self._tiles = MemoryTiles(
             device=self._device, step=self._backbone.alignment, tile=tile, overlap=overlap,
-            notes=self.notes,
-            pixel=memory_budget.bytes_per_pixel(generator.backbone.vae.config, DTYPES[dtype]),
+            notes=self.notes, largest=self._backbone.resolution,
+            pixel=memory_budget.bytes_per_pixel(self._backbone.decoder_width, DTYPES[dtype]),
             batch=1 if on_cpu else 4,  # as much as the look at the whole image
         )  # fmt: skip
 

@@ -41,6 +41,11 @@ class Context:
         self._corners = self._ends = torch.empty(0)
         self._rest = 0.0
 
+    @property
+    def empty(self) -> bool:
+        """Whether the network has nothing that goes by the whole image."""
+        return not self._norms and not self._attentions
+
     @contextmanager
     def survey(self, height: int, width: int) -> Iterator[None]:
         """Inside, the network takes the reduced image, (1, C, height, width), and it is kept."""

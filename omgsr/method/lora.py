@@ -108,9 +108,20 @@ def parameters(module: nn.Module, adapter: str = DEFAULT) -> list[nn.Parameter]:
 
 
 def _matching(module: nn.Module, targets: tuple[str, ...]) -> list[str]:
-    """Those of `targets` that name a layer here, sorted; PEFT's config keeps what was applied."""
-    names = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    found = [t for t in targets if any(re.search(rf"(^|\.){re.escape(t)}$", n) for n in names)]
+    """Those of `targets` that name a layer here, sorted; PEFT's config keeps what was applied.
+
+    A name that something without weights has too, as a shortcut that is none, stands for the full
+    names of the layers.
+    """
+    named = [(name, isinstance(m, nn.Linear | nn.Conv2d)) for name, m in module.named_modules()]
+    found: list[str] = []
+    for target in targets:
+        pattern = re.compile(rf"(^|\.){re.escape(target)}$")
+        layers = [(name, fits) for name, fits in named if pattern.search(name)]
+        if layers and all(fits for _, fits in layers):
+            found.append(target)
+        else:
+            found += [name for name, fits in layers if fits]
     if not found:
         raise ValueError(f"{type(module).__name__} has no layer named one of {', '.join(targets)}")
     return sorted(found)

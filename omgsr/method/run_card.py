@@ -1,6 +1,10 @@
-"""A trained run on disk: two PEFT folders and the run card that says how to use them."""
+"""A trained run on disk: two PEFT folders and the run card that says how to use them.
 
-from collections.abc import Mapping
+The names of the folders are the family's (omgsr/models/backbones): those of our runs, which are the
+official ones of OMGSR-S, and others that were released.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,12 @@ from omgsr.method.settings import Heads
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Latent
 
-ENCODER, DENOISER, CARD = "vae_encoder_lora_adapter", "unet_lora_adapter", "omgsr.json"
+CARD = "omgsr.json"
+Layout = tuple[str, str]
+"""Names of the folders of the encoder's and of the denoiser's adapter."""
+_FAMILIES = from_folder.FAMILIES.values()
+LAYOUTS: tuple[Layout, ...] = tuple(dict.fromkeys(p for f in _FAMILIES for p in f.adapter_folders))
+ENCODER, DENOISER = LAYOUTS[0]
 
 
 class RunError(ValueError):
@@ -55,8 +64,9 @@ class Card:
 
 def save(generator: Generator, folder: Path, fields: Mapping[str, Any]) -> Card:
     """Writes the adapters and, last, the card; `fields` are those of Card but `adapters`."""
-    lora.save(generator.backbone.vae.encoder, folder / ENCODER)
-    lora.save(generator.backbone.denoiser, folder / DENOISER)
+    encoder, denoiser = generator.backbone.adapter_folders[0]
+    lora.save(generator.backbone.vae.encoder, folder / encoder)
+    lora.save(generator.backbone.denoiser, folder / denoiser)
     card = Card(**fields, adapters=hashes(folder))
     files.write_json(folder / CARD, asdict(card))
     return card
@@ -75,9 +85,10 @@ def load(folder: Path, foundation: Path, t: int | None = None) -> tuple[Generato
     """The generator of a run, or of released adapters, on `foundation`, ready for inference.
 
     Adapters without a card, such as the official ones, need `t`: the index into the scheduler's
-    alphas_cumprod, counted from 0 whatever the foundation's timestep_origin is. Their latents are
-    modes, where the official code draws unseeded samples. A run has its t in its card, and `t` may
-    only confirm it. Raises RunError when adapters, foundation, card and `t` do not fit together.
+    alphas_cumprod, counted from 0 whatever the foundation's timestep_origin is, or t of flow
+    matching. Their latents are modes, where the official code draws unseeded samples. A run has its
+    t in its card, and `t` may only confirm it. Raises RunError when adapters, foundation, card and
+    `t` do not fit together.
     """
     _require_adapters(folder)
     description = files.read_json(foundation / "foundation.json")
@@ -86,8 +97,9 @@ def load(folder: Path, foundation: Path, t: int | None = None) -> tuple[Generato
         _check(card, folder, foundation, description["sha256"])
     index, latent = _step(folder, card, t)
     backbone = from_folder.load(foundation)
-    backbone.vae.encoder = adapter_files.load(backbone.vae.encoder, folder / ENCODER)
-    backbone.denoiser = adapter_files.load(backbone.denoiser, folder / DENOISER)
+    encoder, denoiser = layout(folder, backbone.adapter_folders)
+    backbone.vae.encoder = adapter_files.load(backbone.vae.encoder, folder / encoder)
+    backbone.denoiser = adapter_files.load(backbone.denoiser, folder / denoiser)
     generator = Generator(backbone, index + _origin(description), latent)
     return generator.requires_grad_(False).eval(), card
 
@@ -98,7 +110,7 @@ def _step(folder: Path, card: Card | None, index: int | None) -> tuple[int, Late
         if index is None:
             raise RunError(
                 f"{folder}: no run card ({CARD}); give --timestep (OMGSR's released SD2.1-base "
-                "adapters: 273)"
+                "adapters: 273, FLUX.1-dev: 244)"
             )
         return index, "mode"
     trained = card.t - _origin(card.foundation)
@@ -117,14 +129,20 @@ def _origin(description: Mapping[str, Any]) -> int:
 
 def _require_adapters(folder: Path) -> None:
     """Refuses a folder that is not a model, and names the one in it that is."""
-    if (folder / CARD).exists() or (folder / ENCODER).is_dir() or (folder / DENOISER).is_dir():
+    names = {name for pair in LAYOUTS for name in pair}
+    if (folder / CARD).exists() or any((folder / name).is_dir() for name in names):
         return
     inside = folder / "model"
     hint = f"; did you mean {inside}?" if (inside / CARD).exists() else ""
     raise RunError(
-        f"{folder}: no model: it needs {ENCODER}/ and {DENOISER}/, as `dvc repro` and the official "
-        f"release write them{hint}"
+        f"{folder}: no model: it needs {' or '.join(f'{e}/ and {d}/' for e, d in LAYOUTS)}, as "
+        f"`dvc repro` and the official release write them{hint}"
     )
+
+
+def layout(folder: Path, first: Sequence[Layout] = ()) -> Layout:
+    """The layout of which a folder holds most; of equals the earliest of `first` and LAYOUTS."""
+    return max((*first, *LAYOUTS), key=lambda pair: sum((folder / n).is_dir() for n in pair))
 
 
 def _check(card: Card, folder: Path, foundation: Path, here: str) -> None:
@@ -145,7 +163,7 @@ def _check(card: Card, folder: Path, foundation: Path, here: str) -> None:
 
 def hashes(folder: Path) -> dict[str, str]:
     """sha256 of both adapter files of a run folder."""
-    paths = {name: folder / name / adapter_files.WEIGHTS for name in (ENCODER, DENOISER)}
+    paths = {name: folder / name / adapter_files.WEIGHTS for name in layout(folder)}
     for path in paths.values():
         if not path.is_file():
             raise RunError(f"{path}: missing from the run folder; copy it there or train again")

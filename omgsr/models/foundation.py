@@ -1,8 +1,8 @@
 """The foundation folder: where the pre-trained model is, its one prompt, the feature network.
 
-foundation/foundation.json       backbone, source, path, revision, prompt, timestep origin, sha256
+foundation/foundation.json       backbone, source, path, revision, prompt, schedule, sha256
 foundation/prompt.safetensors    embedding of the prompt, so that no text encoder is loaded again
-foundation/prompt.json           what it was made from, if a text encoder made it
+foundation/prompt.json           what it was made from, if a text encoder made it or it was given
 foundation/features/             ConvNeXt of Dv3CD and the discriminator
 foundation/model/                weights, where they are small; else `path` says where they are
 """
@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 from omgsr.core import files, seeding
 from omgsr.data.dead_leaves import dead_leaves
 from omgsr.models import catalogue, feature_weights, features, model_folder, pretraining, prompt
+from omgsr.models.backbones.from_folder import FAMILIES
 from omgsr.models.pretraining import Course, CropPool, Losses
 from omgsr.models.settings import Foundation, FoundationTraining
 
-_SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_encoder/model-*-of-*.safetensors"]
-_WANTED = [*catalogue.FILES, *_SHARDS]
+_SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_*/model-*-of-*.safetensors"]
 
 
 def ship(out: Path, settings: Foundation) -> None:
@@ -91,17 +91,23 @@ def _train_networks(out: Path, pool: CropPool, plan: FoundationTraining, seed: i
 def link(out: Path, folder: Path, settings: Foundation, prompts: Path | None = None) -> None:
     """Describes a model that stays where it is: a local folder in the hub's layout.
 
-    The prompt is embedded once, with the model's own tokenizer and text encoder, and kept in the
-    folder `prompts`. Raises FileNotFoundError or ValueError that says what is missing or wrong in
-    the model folder, and where to get it.
+    The prompt is embedded once, with the model's own tokenizers and text encoders, and kept in the
+    folder `prompts`; a ready embedding (`foundation.prompt_file`) needs none of them. Raises
+    FileNotFoundError or ValueError that says what is missing or wrong in the model folder, and
+    where to get it.
     """
     obtain = settings.obtain or catalogue.obtain(settings.backbone)
     if not folder.is_dir():
         raise FileNotFoundError(f"foundation.path: {folder} is no folder; {obtain}")
+    family = FAMILIES[settings.backbone]
     try:
-        model_folder.parts(folder)
         catalogue.check(settings.backbone, folder)
-        prompt.write(folder, settings.prompt, out, prompts)
+        model_folder.parts(folder, family.denoiser_folder)
+        family.card_fields(folder, settings.timestep_origin, settings.resolution)
+        if settings.prompt_file is None:
+            prompt.write(folder, settings.prompt, out, prompts, family.embedding)
+        else:
+            prompt.take(Path(settings.prompt_file), out, family.embedding)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"foundation.path: {error}; {obtain}") from error
     feature_weights.fetch(settings.features.name, settings.features.path, out / "features")
@@ -113,10 +119,9 @@ def download(settings: Foundation) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
+        wanted = [*catalogue.patterns(settings.backbone), *_SHARDS]
         return Path(
-            snapshot_download(
-                str(settings.path), revision=settings.revision, allow_patterns=_WANTED
-            )
+            snapshot_download(str(settings.path), revision=settings.revision, allow_patterns=wanted)
         )
     except Exception as error:  # of many kinds: no network, no such id or revision, no access
         raise FileNotFoundError(
@@ -132,8 +137,8 @@ def write_card(out: Path, model: Path, settings: Foundation) -> None:
     Raises FileNotFoundError for a missing part of the model, ValueError when the model is not the
     backbone of the settings.
     """
-    digest = model_folder.digest(out / model, out / prompt.EMBEDDING, settings.timestep_origin)
     catalogue.check(settings.backbone, out / model)
+    family, origin = FAMILIES[settings.backbone], settings.timestep_origin
     card = {
         "backbone": settings.backbone,
         "source": settings.source,
@@ -141,8 +146,10 @@ def write_card(out: Path, model: Path, settings: Foundation) -> None:
         "path": str(model),
         "revision": settings.revision,
         "prompt": settings.prompt,
-        "timestep_origin": settings.timestep_origin,
+        "timestep_origin": origin,
+        **family.card_fields(out / model, origin, settings.resolution),
         "features": features.describe(out / "features"),
-        "sha256": digest,
     }
+    embedding = out / prompt.EMBEDDING
+    card["sha256"] = model_folder.digest(out / model, family.denoiser_folder, embedding, card)
     files.write_json(out / "foundation.json", card)

@@ -6,7 +6,8 @@ DDPM has signal = sqrt(alpha_bar), noise = sqrt(1 - alpha_bar); flow matching 1 
 
 The paper counts from one: alpha_bar_t is the product of alpha_1 to alpha_t (Sec. 3.1), so t = 1 is
 the first step. Arrays and diffusers count from zero. `origin` says which of the two t means, and
-`index` is the one place where they meet.
+`index` is the one place where they meet. In flow matching t = 0 is the clean image itself, so there
+is no other way of counting.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Literal, Self
 
 from diffusers import DDPMScheduler
 from torch import Tensor
+
+from omgsr.models.flow_table import FlowTable
 
 Prediction = Literal["epsilon", "v_prediction", "flow"]
 
@@ -53,13 +56,26 @@ class NoiseSchedule:
         signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         return cls(signal=signal, noise=noise, prediction=prediction, origin=origin)
 
+    @classmethod
+    def from_flow(cls, table: FlowTable) -> Self:
+        """The schedule of flow matching: signal = 1 - sigma, noise = sigma (Eq. 16).
+
+        t = 1..steps - 1: at t = 0 there is no noise and at t = steps no signal, which leaves SNR
+        (Eq. 18) without a value or at 0.
+        """
+        sigma = table.sigmas()
+        return cls(signal=1 - sigma, noise=sigma, prediction="flow")
+
     @property
     def last(self) -> int:
-        """The largest timestep: T - 1 counted from zero, T counted from one; the smallest is 1."""
+        """The largest timestep: T - 1 counted from zero, T counted from one; the smallest is 1.
+
+        Flow matching of N steps: N - 1.
+        """
         return len(self.signal) - 1 + self.origin
 
     def index(self, t: int) -> int:
-        """Where timestep t is in `signal` and `noise`, and what the denoiser is asked with.
+        """Where timestep t is in `signal` and `noise`, and what a DDPM denoiser is asked with.
 
         Raises ValueError for a t outside 1..last; 0 is the clean image in either way of counting.
         """

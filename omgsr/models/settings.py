@@ -41,8 +41,11 @@ class FoundationTraining:
 class Foundation:
     """The pre-trained latent diffusion model."""
 
-    backbone: Literal["mini", "sd15", "sd21-base", "sd21-768", "sd"]
-    """Name of the model (models/catalogue.py); `sd` is any other of its classes, unchecked."""
+    backbone: Literal[
+        "mini", "sd15", "sd21-base", "sd21-768", "sd", "flux1-dev", "sd35-medium", "sd35-large",
+        "qwen-image", "z-image",
+    ]  # fmt: skip
+    """Name of the model (models/catalogue.py); `sd` is any other Stable Diffusion, unchecked."""
     source: Literal["shipped", "train", "folder", "hub"]
     """In the package, trained here, a local folder, or a hub id at a pinned revision."""
     path: str | None
@@ -50,13 +53,18 @@ class Foundation:
     revision: str | None
     """Commit of the hub id; null otherwise."""
     prompt: str
-    """The one prompt of training and inference."""
+    """The one prompt of training and inference; what a ready file was made from, where one is."""
     timestep_origin: Literal[0, 1]
     """Number of the schedule's first timestep: 1 as in the paper (alpha_bar_t is the product up to
     beta_t, Sec. 3.1), 0 as in diffusers and the official code."""
     features: Features
     training: FoundationTraining | None
     """Needed by `source: train`."""
+    resolution: Count | None = None
+    """Side of an image, pixels, that fixes the noise schedule of FLUX.1-dev or Qwen-Image whatever
+    the size of an image; null where the schedule depends on no size."""
+    prompt_file: str | None = None
+    """A ready prompt.safetensors, in place of the model's text encoders."""
     obtain: str = ""
     """Where the model can be had; shown while the path is null."""
 

@@ -33,7 +33,7 @@ class Made:
         self.model = root / "hub"
         self.osediff = published.osediff(self.model, root / "osediff.pkl")
         self.pisasr = published.pisasr(self.model, root / "pisa_sr.pkl", rank=3)
-        self.prompt = prompt.embed(self.model, "")
+        self.prompt = prompt.embed(self.model, "")["prompt"]
         self.x = torch.rand(2, 3, 64, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
@@ -138,7 +138,7 @@ def test_the_folders_are_pefts(made: Made, tmp_path: Path) -> None:
 def test_another_prompt_can_be_given(made: Made) -> None:
     generator = one_step.generator("osediff", made.osediff.file, made.foundation, prompt="a cat")
     found = restored(generator, made.x)
-    close(found, osediff(made, prompt.embed(made.model, "a cat")))
+    close(found, osediff(made, prompt.embed(made.model, "a cat")["prompt"]))
     assert (found - osediff(made)).abs().max() > 1e-4
 
 

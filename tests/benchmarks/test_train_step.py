@@ -16,7 +16,7 @@ from benchmarks.train_step import Case, Measured, measure
 from omgsr.core import seeding
 from omgsr.data.datasets import Batch
 from omgsr.method import lora
-from omgsr.models.backbones.stable_diffusion import DENOISER_TARGETS, ENCODER_TARGETS
+from omgsr.models.backbones.base import CONVOLUTIONAL
 from tests.helpers import models
 from tests.helpers.models import WEIGHTS
 
@@ -35,7 +35,7 @@ def test_the_reference_takes_the_same_step(tiny: Path) -> None:
     reference = Reference(
         vae=copy.deepcopy(backbone.vae), frozen_vae=models.backbone(tiny).vae,
         unet=copy.deepcopy(backbone.denoiser), judge=judge, perceptual=copy.deepcopy(judge),
-        heads=copy.deepcopy(trainer.discriminator), prompt=backbone.prompt,
+        heads=copy.deepcopy(trainer.discriminator), prompt=backbone.prompt["prompt"],
         alpha_bar=float(backbone.schedule.signal[t]) ** 2, index=t, weights=WEIGHTS,
         lr=trainer.settings.lr, weight_decay=trainer.settings.weight_decay, clip_grad=1.0,
         real_label=0.8, mean=mean, std=std,
@@ -85,8 +85,8 @@ def test_the_full_sizes_are_those_of_the_paper() -> None:
         865.9, 83.7,
     ]  # fmt: skip
     for module, rank, targets, name in (
-        (vae.encoder, full.encoder_rank, ENCODER_TARGETS, "encoder adapter"),
-        (unet, full.unet_rank, DENOISER_TARGETS, "UNet adapter"),
+        (vae.encoder, full.encoder_rank, CONVOLUTIONAL, "encoder adapter"),
+        (unet, full.unet_rank, CONVOLUTIONAL, "UNet adapter"),
     ):
         weights = lora.parameters(lora.add(module, rank, targets, seed=0))
         assert round(sum(p.numel() for p in weights) / 1e6, 2) == train_step.COUNTS[name]

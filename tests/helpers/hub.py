@@ -53,7 +53,7 @@ def write_hub_folder(folder: Path, kind: str, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         _write_vae(folder / "vae", kind)
         _write_unet(folder / "unet", kind)
-        _write_tokenizer(folder / "tokenizer", kind)
+        write_tokenizer(folder / "tokenizer", kind)
         _write_text_encoder(folder / "text_encoder", kind)
     files.write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULERS[kind])
     files.write_json(folder / "model_index.json", {
@@ -123,7 +123,7 @@ def _write_unet(folder: Path, kind: str) -> None:
     ))  # fmt: skip
 
 
-def _write_tokenizer(folder: Path, kind: str) -> None:
+def write_tokenizer(folder: Path, kind: str) -> None:
     """CLIP's 256 bytes, each within a word and at its end, and a few merges instead of 48,894."""
     from tokenizers.pre_tokenizers import ByteLevel
 

@@ -157,9 +157,11 @@ def settings(**changes: Any) -> Settings:
     return Settings(**(values | changes))
 
 
-def trainer(folder: Path, latent: str = "mode", trained: float = 0.0, **changes: Any) -> Trainer:
+def trainer(
+    folder: Path, latent: str = "mode", trained: float = 0.0, t: int = 273, **changes: Any
+) -> Trainer:
     """A fresh trainer; `changes` are fields of Settings."""
-    made, chosen = generator(folder, latent=latent, trained=trained), settings(**changes)
+    made, chosen = generator(folder, t, latent, trained=trained), settings(**changes)
     if chosen.losses.get("vsd"):
         made.add_regulariser(seed=0)
     looked_at = {"ssim": ssim} if chosen.losses.get("ssim") else {}

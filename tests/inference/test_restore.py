@@ -338,7 +338,7 @@ def test_a_batch_is_no_larger_than_memory_takes(generator: Generator) -> None:
     memory = (
         64
         * 64
-        * (2 * memory_budget.bytes_per_pixel(generator.backbone.vae.config, torch.float32) + 40)
+        * (2 * memory_budget.bytes_per_pixel(generator.backbone.decoder_width, torch.float32) + 40)
     )
     method = OneStep(generator)
     method._tiles.free = memory

@@ -27,7 +27,7 @@ def one_step(backbone: Backbone, x: Tensor, t: int, prediction: str) -> Tensor:
     """Eqs. 6 and 7 with diffusers alone."""
     alpha_bar = models.scheduler().alphas_cumprod[t]
     z_lq = encoded(backbone, x)
-    prompt = backbone.prompt.expand(len(x), -1, -1)
+    prompt = backbone.prompt["prompt"].expand(len(x), -1, -1)
     output = backbone.denoiser(z_lq, torch.tensor(t), prompt).sample
     if prediction == "epsilon":
         z_sr = (z_lq - (1 - alpha_bar).sqrt() * output) / alpha_bar.sqrt()

@@ -143,3 +143,18 @@ def test_no_layer_of_the_names_is_refused(tiny: Path) -> None:
 def test_a_rank_below_one_is_refused(tiny: Path) -> None:
     with pytest.raises(ValueError, match="a LoRA rank is 1 or more, got 0"):
         lora.add(encoder(tiny), 0, TARGETS, seed=0)
+
+
+def test_a_name_that_something_without_weights_has_too_is_spelt_out(tmp_path: Path) -> None:
+    """PEFT would refuse to adapt a shortcut that is none; the folder loads as any other."""
+
+    def blocks() -> nn.Module:
+        shortcuts = (nn.Identity(), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
+        return nn.Sequential(
+            *(nn.ModuleDict({"shortcut": one, "conv": nn.Conv2d(4, 4, 1)}) for one in shortcuts)
+        )
+
+    lora.save(lora.add(blocks(), 2, ("conv", "shortcut"), seed=0), tmp_path)
+    found = [name for name, _ in adapter_files.load(blocks(), tmp_path).named_parameters()]
+    layers = {n.split(".lora_A")[0].removeprefix("base_model.model.") for n in found if "A" in n}
+    assert layers == {"0.conv", "1.conv", "2.conv", "1.shortcut", "2.shortcut"}

@@ -43,7 +43,7 @@ def test_a_hub_folder_is_a_backbone(linked: dict[str, Path], kind: str) -> None:
     assert backbone.schedule.coefficients(274)[0] ** 2 == pytest.approx(0.63574, abs=5e-6)
     assert (float(backbone.scale), float(backbone.shift)) == (pytest.approx(0.18215), 0)
     assert (backbone.reduction, backbone.multiple, backbone.alignment) == (8, 8, 64)
-    assert backbone.prompt.shape == (1, 77, hub.WIDTH[kind])
+    assert backbone.prompt["prompt"].shape == (1, 77, hub.WIDTH[kind])
 
 
 @pytest.mark.parametrize("kind", hub.KINDS)
@@ -209,7 +209,7 @@ def test_the_prompt_reaches_the_denoiser(linked: dict[str, Path]) -> None:
     z = torch.zeros(1, 4, 8, 8)
     with torch.no_grad():
         first = backbone.predict(z, 274)
-        backbone.prompt = backbone.prompt.flip(1) * 3
+        backbone.prompt = {"prompt": backbone.prompt["prompt"].flip(1) * 3}
         assert not torch.equal(first, backbone.predict(z, 274))
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from omgsr.core import files
 from omgsr.models import catalogue, feature_weights
-from tests.helpers import hub, models
+from tests.helpers import flow_hub, hub, models
 
-SD = [name for name, known in catalogue.KNOWN.items() if known["hub"]]
+HUB = [name for name, known in catalogue.KNOWN.items() if known["hub"]]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_the_shipped_model_is_mini(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [*map(catalogue.obtain, SD), feature_weights.obtain(feature_weights.DINOV3[0])]
+    "text", [*map(catalogue.obtain, HUB), feature_weights.obtain(feature_weights.DINOV3[0])]
 )
 def test_the_command_is_one_that_hf_understands(text: str, tmp_path: Path) -> None:
     """Run without a network it gets as far as the hub; an unknown option would exit with 2."""
@@ -112,11 +112,31 @@ def test_the_patterns_take_every_file_that_is_read_and_no_copy(
     assert taken == set(present) - {"model_index.json"}
 
 
-@pytest.mark.parametrize("name", SD)
+@pytest.mark.parametrize("kind", flow_hub.KINDS)
+def test_the_patterns_take_every_encoder_and_every_shard(tmp_path: Path, kind: str) -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    folder = flow_hub.write_hub_folder(tmp_path / kind, kind)
+    present = [p.relative_to(folder).as_posix() for p in folder.rglob("*.*") if p.is_file()]
+    shards = [
+        "transformer/diffusion_pytorch_model-00001-of-00003.safetensors",
+        "transformer/diffusion_pytorch_model.safetensors.index.json",
+        "text_encoder_2/model-00001-of-00002.safetensors", "tokenizer_2/spiece.model",
+    ]  # fmt: skip
+    idle = [
+        "flux1-dev.safetensors", "ae.safetensors", "text_encoder/model.fp16.safetensors",
+        "text_encoder_3/model.fp16-00001-of-00002.safetensors", "README.md", "dev_grid.jpg",
+    ]  # fmt: skip
+    wanted = list(catalogue.patterns(kind))
+    taken = set(filter_repo_objects(present + shards + idle, allow_patterns=wanted))
+    assert taken == {*present, *shards} - {"model_index.json"}
+
+
+@pytest.mark.parametrize("name", HUB)
 def test_how_to_get_a_model_says_where_to_put_it_and_its_terms(name: str) -> None:
     text = catalogue.obtain(name)
     assert f"foundation.path: weights/{name}" in text
-    assert "licence: CreativeML Open RAIL" in text
+    assert f"licence: {catalogue.KNOWN[name]['licence']}" in text
     assert "\n" not in text
 
 

@@ -73,7 +73,7 @@ def test_the_shipped_model_is_the_one_that_the_code_trains(shipped: Path) -> Non
         assert sum(p.numel() for p in fresh.parameters()) == pytest.approx(weights, rel=0.03)
     assert backbone.schedule.prediction == "epsilon"
     assert float(backbone.schedule.signal[273] ** 2) == pytest.approx(0.63574, abs=5e-6)
-    assert backbone.prompt.shape == pretraining.PROMPT_SHAPE
+    assert backbone.prompt["prompt"].shape == pretraining.PROMPT_SHAPE
     fresh = pretraining.small_features()
     assert [info["num_chs"] for info in fresh.feature_info] == [24, 48, 96, 48]
     state = load_file(shipped / "features" / "model.safetensors")
@@ -176,7 +176,7 @@ def convnext(tmp_path_factory: pytest.TempPathFactory) -> Features:
 def linked(folder: Path, out: Path, network: Features, prompt: str) -> torch.Tensor:
     settings = models.section(source="folder", path=str(folder), features=network, prompt=prompt)
     foundation.link(out, folder, settings)
-    return from_folder.load(out).prompt
+    return from_folder.load(out).prompt["prompt"]
 
 
 def test_a_local_folder_stays_where_it_is(

@@ -35,7 +35,7 @@ def read(folder: Path) -> torch.Tensor:
 def test_an_embedding_is_the_text_encoders(tmp_path: Path, kind: str, pad: int) -> None:
     """<|startoftext|> the cat <|endoftext|>, then padding: SD2.1's is `!`, number 0."""
     model = hub.write_hub_folder(tmp_path / kind, kind)
-    got = prompt.embed(model, "The cat")
+    got = prompt.embed(model, "The cat")["prompt"]
     encoder = transformers.CLIPTextModel.from_pretrained(
         model / "text_encoder", dtype=torch.float32
     )
@@ -50,12 +50,12 @@ def test_an_embedding_is_the_text_encoders(tmp_path: Path, kind: str, pad: int) 
 def test_an_embedding_uses_every_weight_on_disk(own: Path) -> None:
     """Names of the hub, with the prefix text_model: none of them is left at random."""
     path = own / "text_encoder" / "model.safetensors"
-    before, state = prompt.embed(own, ""), load_file(path)
-    assert torch.equal(before, prompt.embed(own, ""))
+    before, state = prompt.embed(own, "")["prompt"], load_file(path)
+    assert torch.equal(before, prompt.embed(own, "")["prompt"])
     assert all(name.startswith("text_model.") for name in state)
     state["text_model.final_layer_norm.bias"] += 1
     save_file(state, path, {"format": "pt"})
-    torch.testing.assert_close(prompt.embed(own, ""), before + 1)
+    torch.testing.assert_close(prompt.embed(own, "")["prompt"], before + 1)
 
 
 def test_weights_that_do_not_fit_their_configuration_are_refused(own: Path) -> None:
@@ -74,7 +74,7 @@ def test_it_is_kept_with_what_it_was_made_from(sd15: Path, tmp_path: Path) -> No
     about = files.read_json(tmp_path / prompt.ORIGIN)
     assert about["prompt"] == "a cat"
     assert len(about["text_encoder"]) == 64
-    torch.testing.assert_close(read(tmp_path), prompt.embed(sd15, "a cat"))
+    torch.testing.assert_close(read(tmp_path), prompt.embed(sd15, "a cat")["prompt"])
 
 
 def test_it_is_computed_once(sd15: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Folder-backed profiles by real DVC: miniatures of the hub's SD1.5, SD2.1-base and SD2.1-768.
+"""Folder-backed profiles by real DVC: miniatures of the hub's models, a family each.
 
 python -m pytest -m slow tests/stages/test_hub_pipeline.py
 """
@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from omgsr.core import images
-from tests.helpers import hub
+from tests.helpers import flow_hub, hub
 from tests.stages.test_pipeline import Project, small
 
 pytestmark = pytest.mark.slow
@@ -63,6 +63,7 @@ def profile(project: Project, data: Path, model: Path, kind: str) -> dict[str, A
         path=str(model),
         features={"name": "convnext_atto", "path": str(data / "convnext")},
         timestep_origin=0,
+        resolution=flow_hub.RESOLUTION.get(kind),
     )
     values["train"].update(
         steps=4, accumulate=2, checkpoint_every=2, log_every=1, preview_every=4, num_workers=0,
@@ -78,12 +79,18 @@ def profile(project: Project, data: Path, model: Path, kind: str) -> dict[str, A
     return dict(values)
 
 
-@pytest.mark.parametrize("kind", hub.KINDS)
+def write_model(folder: Path, kind: str) -> Path:
+    """The miniature of any family."""
+    write = hub.write_hub_folder if kind in hub.KINDS else flow_hub.write_hub_folder
+    return write(folder, kind)
+
+
+@pytest.mark.parametrize("kind", [*hub.KINDS, *flow_hub.KINDS])
 def test_a_model_in_the_hubs_layout_is_trained_inferred_and_reloaded(
     kind: str, checkout: Path, data: Path, tmp_path: Path
 ) -> None:
     project = small(checkout, tmp_path / "omgsr")
-    model = hub.write_hub_folder(tmp_path / "model", kind)
+    model = write_model(tmp_path / "model", kind)
     profile(project, data, model, kind)
     project.dvc("repro")
 

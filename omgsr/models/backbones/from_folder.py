@@ -7,12 +7,21 @@ from omgsr.core import files
 from omgsr.core.fingerprint import sha256
 from omgsr.models import model_folder
 from omgsr.models.backbones.base import Backbone
+from omgsr.models.backbones.flux import Flux
+from omgsr.models.backbones.qwen_image import QwenImage
+from omgsr.models.backbones.sd3 import StableDiffusion3
 from omgsr.models.backbones.stable_diffusion import Mini, StableDiffusion
+from omgsr.models.backbones.z_image import ZImage
+from omgsr.models.prompt import EMBEDDING
 
 # Which model of a family it is, the foundation stage has checked (omgsr/models/catalogue.py).
-FAMILIES: dict[str, type[StableDiffusion]] = {
+FAMILIES: dict[str, type[Backbone]] = {
     **dict.fromkeys(("sd", "sd15", "sd21-base", "sd21-768"), StableDiffusion),
     "mini": Mini,
+    "flux1-dev": Flux,
+    **dict.fromkeys(("sd35-medium", "sd35-large"), StableDiffusion3),
+    "qwen-image": QwenImage,
+    "z-image": ZImage,
 }
 
 
@@ -24,23 +33,22 @@ def load(foundation: Path) -> Backbone:
     once, by the stage.
     """
     card = files.read_json(foundation / "foundation.json")
-    family = FAMILIES.get(card["backbone"])
-    if family is None:
+    if card["backbone"] not in FAMILIES:
         raise ValueError(
             f"{foundation}: backbone {card['backbone']!r} is unknown; known: {', '.join(FAMILIES)}"
         )
-    origin = card.get("timestep_origin", 0)  # cards of before it was a setting
-    backbone = family.from_folder(foundation, foundation / card["path"], origin)
+    family = FAMILIES[card["backbone"]]
+    backbone = family.from_folder(foundation, card)
     if not Path(card["path"]).is_absolute():
-        _require_unchanged(foundation, card)
+        _require_unchanged(foundation, family, card)
     return backbone
 
 
-def _require_unchanged(foundation: Path, card: dict[str, Any]) -> None:
+def _require_unchanged(foundation: Path, family: type[Backbone], card: dict[str, Any]) -> None:
     """Refuses weights of which a disk has flipped a bit: DVC knows files by size and time."""
-    folder, embedding = foundation / card["path"], foundation / "prompt.safetensors"
+    folder, embedding = foundation / card["path"], foundation / EMBEDDING
     wanted = [card["sha256"], card["features"]["sha256"]]
-    there = model_folder.digest(folder, embedding, card.get("timestep_origin", 0))
+    there = model_folder.digest(folder, family.denoiser_folder, embedding, card)
     if [there, sha256(foundation / "features" / "model.safetensors")] != wanted:
         raise ValueError(
             f"{foundation}: not the weights that foundation.json describes; delete {foundation}/ "

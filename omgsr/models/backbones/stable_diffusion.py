@@ -1,67 +1,54 @@
 """Stable Diffusion 1.x and 2.x, and every model of the same diffusers classes."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from safetensors.torch import load_file
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from omgsr.models import weight_files
-from omgsr.models.backbones.base import Backbone
+from omgsr.models.backbones.base import CONVOLUTIONAL, Backbone
 from omgsr.models.schedule import NoiseSchedule
+from omgsr.models.text_encoders import CLIP
 
-# Every convolution and the projections of every attention, the same names in both, as in the
-# official training: 1.48 M weights at rank 16 and 25.26 M at rank 32 for SD2.1-base.
-ENCODER_TARGETS = DENOISER_TARGETS = (
-    "conv1", "conv2", "conv_in", "conv_shortcut", "conv", "conv_out",
-    "to_k", "to_q", "to_v", "to_out.0",
-)  # fmt: skip
+# The same names in encoder and denoiser, as in the official training: 1.48 M weights at rank 16 and
+# 25.26 M at rank 32 for SD2.1-base.
+DENOISER_TARGETS = CONVOLUTIONAL
 
 
 class StableDiffusion(Backbone):
     """AutoencoderKL + UNet2DConditionModel + DDPMScheduler in the hub's folder layout."""
 
-    encoder_targets = ENCODER_TARGETS
     denoiser_targets: ClassVar[tuple[str, ...]] = DENOISER_TARGETS
+    denoiser_class = UNet2DConditionModel
+    denoiser_folder = "unet"
+    adapter_folders = (("vae_encoder_lora_adapter", "unet_lora_adapter"),)
+    embedding = CLIP
 
     @classmethod
-    def from_folder(cls, foundation: Path, folder: Path, origin: int) -> Self:
-        """Reads vae/, unet/ and scheduler/ in `folder`, prompt.safetensors in `foundation`.
-
-        Prediction type, noise schedule and latent scale are those of the checkpoint; `origin` is
-        the number of its first timestep.
-
-        Raises FileNotFoundError naming the part that is missing.
-        """
-        for part in ("vae/config.json", "unet/config.json", "scheduler/scheduler_config.json"):
-            if not (folder / part).is_file():
-                raise FileNotFoundError(
-                    f"{folder / part} is missing; a model folder holds vae/, unet/ and scheduler/ "
-                    "as on the hub; run `dvc repro -f foundation` or correct foundation.path"
-                )
-        prompt_file = foundation / "prompt.safetensors"
-        if not prompt_file.is_file():
-            raise FileNotFoundError(
-                f"{prompt_file} is missing; the foundation stage writes it: "
-                "run `dvc repro -f foundation`"
-            )
-        vae = _network(AutoencoderKL, folder / "vae")
-        unet = _network(UNet2DConditionModel, folder / "unet")
+    def noise_schedule(cls, folder: Path, card: Mapping[str, Any]) -> NoiseSchedule:
+        """That of the checkpoint; cards of before the origin was a setting count from 0."""
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-        return cls(
-            vae=vae.float(),
-            denoiser=unet.float(),
-            schedule=NoiseSchedule.from_ddpm(scheduler, origin),
-            prompt=load_file(prompt_file)["prompt"].float(),
-            shift=vae.config.shift_factor or 0.0,
-            scale=vae.config.scaling_factor,
-        )
+        return NoiseSchedule.from_ddpm(scheduler, card.get("timestep_origin", 0))
+
+    @classmethod
+    def card_fields(cls, folder: Path, origin: int, resolution: int | None) -> dict[str, Any]:
+        """None: the schedule is the same at every size."""
+        if resolution is not None:
+            raise ValueError(
+                f"foundation.resolution: got {resolution}, but the schedule of a DDPM is the same "
+                "at every size; set it to null"
+            )
+        return {}
+
+    @property
+    def alignment(self) -> int:
+        """Each level of the denoiser halves a tile as it halves the whole; it takes any latent."""
+        return self.reduction * 2 ** (len(self.denoiser.config.block_out_channels) - 1)
 
     def predict(self, z_t: Tensor, t: int) -> Tensor:
         """UNet output at t under the one prompt (epsilon or v, as the schedule says)."""
-        prompt = self.prompt.to(z_t.dtype).expand(len(z_t), -1, -1)
-        step = self.schedule.index(t)
+        prompt, step = self.prompts(z_t)["prompt"], self.schedule.index(t)
         return self.denoiser(z_t, step, encoder_hidden_states=prompt).sample
 
 
@@ -72,18 +59,3 @@ class Mini(StableDiffusion):
     """
 
     denoiser_targets = (*DENOISER_TARGETS, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")
-
-
-def _network(kind: Any, folder: Path) -> Any:
-    """A network of diffusers from its folder; a weight that is missing is never left random."""
-    weight_files.find(folder, "diffusion_pytorch_model")
-    network, report = kind.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    odd = [*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])]
-    if odd:
-        raise ValueError(
-            f"{folder}: its weights are not those of its config.json, which needs {odd[0]} and "
-            f"{len(odd) - 1} more; get the folder again"
-        )
-    return network
