@@ -96,7 +96,7 @@ TERMS: dict[str, Callable[[Outputs], Tensor]] = {
     "ssim": lambda o: perceived(o, "ssim"),
     "l1": lambda o: F.l1_loss(o.x_sr, o.x_hq),
     "l2": lambda o: F.mse_loss(o.x_sr, o.x_hq),
-    # What repeats with every latent or token: power at the multiples of its frequency (patterns.py).
+    # What repeats with every token: power at the multiples of its frequency (patterns.py).
     "pattern": lambda o: repeated(o.x_sr.float() - o.x_hq.float(), o.period).abs().mean(),
     "vsd": lambda o: vsd(o.z_sr, o.distilled),
 }

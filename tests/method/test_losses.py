@@ -167,7 +167,7 @@ def test_a_loss_without_what_it_needs_says_so(name: str) -> None:
 
 
 def test_pattern_is_what_repeats_with_the_period() -> None:
-    """A residual of 0.25 everywhere repeats; one that changes its sign from square to square is 0."""
+    """A residual of 0.25 everywhere repeats; one of another sign in every square does not."""
     assert losses.generator_terms(outputs(), {"pattern": 1.0})["pattern"].item() == 0.25
     x_hq = torch.zeros(1, 3, 4, 4)
     x_sr = torch.tensor([1.0, 1.0, -1.0, -1.0]).expand(1, 3, 4, 4)
