@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omgsr.method.patterns import repeated
+
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -33,6 +35,8 @@ class Outputs:
     pooled_hq: list[Tensor]
     """L^0..L^3 of both (Eq. 10)."""
     real_label: float
+    period: int
+    """Side in pixels of what one latent or token is decoded to (patterns.py)."""
     perceptual: Mapping[str, Perceptual] = field(default_factory=dict)
     """Distances of images in [-1, 1], (B,), of the terms of the same names (perceptual.py)."""
     distilled: Tensor | None = None
@@ -92,6 +96,8 @@ TERMS: dict[str, Callable[[Outputs], Tensor]] = {
     "ssim": lambda o: perceived(o, "ssim"),
     "l1": lambda o: F.l1_loss(o.x_sr, o.x_hq),
     "l2": lambda o: F.mse_loss(o.x_sr, o.x_hq),
+    # What repeats with every token: power at the multiples of its frequency (patterns.py).
+    "pattern": lambda o: repeated(o.x_sr.float() - o.x_hq.float(), o.period).abs().mean(),
     "vsd": lambda o: vsd(o.z_sr, o.distilled),
 }
 

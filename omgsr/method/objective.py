@@ -86,6 +86,7 @@ class Objective:
         outputs = losses.Outputs(
             x_sr=x_sr, x_hq=x_hq, z_lq=z_lq, z_hq=z_hq, z_t=z_t, logits=logits,
             pooled_sr=pooled_sr, pooled_hq=pooled_hq, real_label=s.real_label,
+            period=self.generator.backbone.multiple,
             perceptual=self.perceptual, z_sr=z_sr, distilled=distilled,
         )  # fmt: skip
         return outputs, fake, real

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from omgsr.core.settings import Count, Weight, section
 
-Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "ssim", "l1", "l2", "vsd"]
+Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "ssim", "l1", "l2", "pattern", "vsd"]
 Arithmetic = Literal["fp32", "bf16"]
 Heads = Literal["map", "official"]
 OFFICIAL_SIDE = 384

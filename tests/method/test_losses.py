@@ -28,7 +28,7 @@ def outputs(**changes: Any) -> losses.Outputs:
     values: dict[str, Any] = {
         "x_sr": image, "x_hq": image + 0.25, "z_lq": latent, "z_hq": latent + 2,
         "z_t": latent - 3, "z_sr": latent, "logits": [torch.zeros(2, 1, 1, 1)] * 3,
-        "pooled_sr": [image], "pooled_hq": [image], "real_label": 0.8,
+        "pooled_sr": [image], "pooled_hq": [image], "real_label": 0.8, "period": 2,
     }  # fmt: skip
     return losses.Outputs(**(values | changes))
 
@@ -164,3 +164,12 @@ def test_l2_is_the_mean_square() -> None:
 def test_a_loss_without_what_it_needs_says_so(name: str) -> None:
     with pytest.raises(ValueError, match=f"the loss {name} needs"):
         losses.generator_terms(outputs(), {name: 1.0})
+
+
+def test_pattern_is_what_repeats_with_the_period() -> None:
+    """A residual of 0.25 everywhere repeats; one of another sign in every square does not."""
+    assert losses.generator_terms(outputs(), {"pattern": 1.0})["pattern"].item() == 0.25
+    x_hq = torch.zeros(1, 3, 4, 4)
+    x_sr = torch.tensor([1.0, 1.0, -1.0, -1.0]).expand(1, 3, 4, 4)
+    terms = losses.generator_terms(outputs(x_sr=x_sr, x_hq=x_hq), {"pattern": 1.0})
+    assert terms["pattern"].item() == 0
