@@ -14,6 +14,5 @@ def is_exhaustion(error: BaseException) -> bool:
     """Whether an error says that memory has run out, on a GPU or on the CPU."""
     if isinstance(error, MemoryError):
         return True
-    return (
-        isinstance(error, RuntimeError | ImportError) and _EXHAUSTED.search(str(error)) is not None
-    )
+    of_libraries = isinstance(error, RuntimeError | ImportError | OSError)
+    return of_libraries and _EXHAUSTED.search(str(error)) is not None

@@ -8,6 +8,7 @@ from torch import Tensor
 from omgsr.data.datasets import Batch, Pairs
 from omgsr.data.manifest import Row
 from omgsr.evaluation.metrics import Metric
+from omgsr.method import patterns
 from omgsr.method.generator import Generator
 from omgsr.training.processes import Processes
 
@@ -48,32 +49,38 @@ class Validator:
         own = range(self.processes.rank, self.count, self.processes.count)
         self.pairs = [whole[0, index] for index in own]
         self.metrics = metrics
+        self.side = min(whole[0, 0].x_hq.shape[1:]) if rows else 0
 
     @torch.inference_mode()
     def __call__(self, generator: Generator) -> dict[str, float]:
         """The mean of every metric over the pairs of all processes, as val/<metric>.
 
-        The same in every process, and the same bytes for any number of them.
+        Of transformers val/pattern too, where the pairs are large enough for it (patterns.py). The
+        same in every process, and the same bytes for any number of them.
         """
-        who = self.processes
-        if not self.metrics:
+        who, names = self.processes, [metric.name for metric in self.metrics]
+        backbone = generator.backbone
+        if backbone.tokens and self.side >= patterns.smallest(backbone.multiple):
+            names.append("pattern")
+        if not names:
             return {}
         # Every process sends as many rows, those without a pair zeros.
-        shape = -(-self.count // who.count), len(self.metrics)
+        shape = -(-self.count // who.count), len(names)
         own = torch.zeros(shape, dtype=torch.float64)
         for row, pair in zip(own, self.pairs, strict=False):
-            row.copy_(self._scores(generator, pair))
+            row.copy_(self._scores(generator, pair, "pattern" in names))
         every = who.in_order(own.to(who.device))[: self.count].T.tolist()
-        names = [f"val/{metric.name}" for metric in self.metrics]
-        return {n: sum(scores) / len(scores) for n, scores in zip(names, every, strict=True)}
+        return {f"val/{n}": sum(one) / len(one) for n, one in zip(names, every, strict=True)}
 
-    def _scores(self, generator: Generator, pair: Batch) -> Tensor:
-        """Of one pair: (metrics,) in float64, computed in fp32 whatever the generator's is."""
+    def _scores(self, generator: Generator, pair: Batch, pattern: bool) -> Tensor:
+        """Of one pair: (names,) in float64, computed in fp32 whatever the generator's is."""
         device = generator.backbone.shift.device
         x_sr, _ = generator(pair.x_lq[None].to(device), torch.Generator().manual_seed(0))
         with torch.autocast(device.type, enabled=False):
             sr, hq = _unit(x_sr.float()), _unit(pair.x_hq[None].to(device))
             scores = [float(metric(sr, hq)) for metric in self.metrics]
+            if pattern:
+                scores.append(float(patterns.pattern(sr, generator.backbone.multiple)))
         return torch.tensor(scores, dtype=torch.float64)
 
 

@@ -1,6 +1,8 @@
 """Memory: what is free, the tile that it takes, and what counts as having run out."""
 
-from __future__ import annotations
+from __future__ import errno
+import os
+import annotations
 
 import resource
 import subprocess
@@ -85,7 +87,9 @@ def test_what_the_cpu_says_when_memory_has_run_out() -> None:
         torch.empty(2**50)
     assert memory_budget.is_exhaustion(error.value)
     for other in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
-                  RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)")):  # fmt: skip
+                  RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+                  OSError("libgomp.so: failed to map segment from shared object"),
+                  OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))):  # fmt: skip
         assert memory_budget.is_exhaustion(other)
     for words in ("could not create a primitive", "could not execute a primitive",
                   "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't "

@@ -10,9 +10,10 @@ from omgsr.core import images
 from omgsr.data import manifest
 from omgsr.data.manifest import Row
 from omgsr.evaluation import metrics
+from omgsr.method import patterns
 from omgsr.training.processes import Processes
 from omgsr.training.validation import Validator, hold_out
-from tests.helpers import models
+from tests.helpers import flow_linked, models
 
 
 def rows_of(images_: int, crops: int) -> list[Row]:
@@ -85,3 +86,23 @@ def test_the_shares_of_the_processes_are_all_pairs_once(tiny: Path, tmp_path: Pa
 def test_without_a_metric_nothing_is_said(tiny: Path, tmp_path: Path) -> None:
     check = Validator(models.write_pairs(tmp_path, 2), 4, [])
     assert check(models.generator(tiny)) == {}
+
+
+@pytest.mark.parametrize("side", [256, 128, 112])
+def test_the_pattern_of_tokens_is_measured_where_pairs_are_large_enough(
+    tmp_path: Path, side: int
+) -> None:
+    _, folder = flow_linked.write(tmp_path, "flux1-dev")
+    rows = models.write_pairs(tmp_path / "pairs", 2, sizes=(side, side))
+    generator = models.generator(folder, trained=0.05)
+    scores = Validator(rows, 4, [])(generator)
+    if side < 128:
+        assert scores == {}
+        return
+    expected = []
+    for row in rows:
+        x_lq = images.to_tensor(images.upscale(manifest.load_lq(row), 4))[None]
+        with torch.no_grad():
+            sr = images.to_array(generator(x_lq)[0][0].clamp(-1, 1))
+        expected.append(float(patterns.pattern(images.to_tensor(sr)[None], 16)))
+    assert scores == {"val/pattern": pytest.approx(np.mean(expected), abs=1e-3)}

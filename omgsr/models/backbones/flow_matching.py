@@ -34,6 +34,7 @@ class FlowMatching(Backbone):
         ("vae_encoder_lora_adapter", "transformer_lora_adapter"),
     )
     resolution = 1024
+    tokens = True
     whole_view = False
     steps: ClassVar[int | None] = None
     """Of the noise schedule; None are the scheduler's own."""
