@@ -1,9 +1,9 @@
 """Memory: what is free, the tile that it takes, and what counts as having run out."""
 
-from __future__ import errno
-import os
-import annotations
+from __future__ import annotations
 
+import errno
+import os
 import resource
 import subprocess
 import sys
