@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from tqdm import tqdm
@@ -34,8 +35,27 @@ def main() -> None:
         raise ValueError(
             f"{len(damaged)} of {len(there):,} files are not what a stage wrote; delete them and "
             f"run it again: rm -f {shlex.join(damaged)} && dvc repro"
+            + wrong(readers(damaged))
         )
     print(f"All {len(there):,} files are what the stages wrote.")
+
+
+def readers(damaged: list[str]) -> list[str]:
+    """The stages that read any of these files."""
+    return [
+        name
+        for name, stage in stages().items()
+        for dep in stage.get("deps", [])
+        if any(path == dep["path"] or path.startswith(f"{dep['path']}/") for path in damaged)
+    ]
+
+
+def wrong(names: list[str]) -> str:
+    """What to do about results that were made from a damaged file; '' where there are none."""
+    if not names:
+        return ""
+    again = f"dvc repro -fs {shlex.join(dict.fromkeys(names))} && dvc repro"
+    return f"; if stages have run since the damage, their results too: {again}"
 
 
 def recorded() -> Iterator[tuple[Path, str]]:
@@ -50,10 +70,17 @@ def recorded() -> Iterator[tuple[Path, str]]:
 
 def outs() -> list[tuple[Path, str]]:
     """Outputs of all stages with the MD5 that dvc.lock has."""
+    found = [out for stage in stages().values() for out in stage.get("outs", [])]
+    return [(Path(out["path"]), out["md5"]) for out in found]
+
+
+@cache
+def stages() -> dict[str, dict[str, Any]]:
+    """The stages of dvc.lock."""
     if not LOCK.is_file():
         raise FileNotFoundError(f"{LOCK} is missing: nothing was made here; run `dvc repro`")
-    stages = YAML(typ="safe").load(LOCK)["stages"].values()
-    return [(Path(o["path"]), o["md5"]) for stage in stages for o in stage.get("outs", [])]
+    found: dict[str, dict[str, Any]] = YAML(typ="safe").load(LOCK)["stages"]
+    return found
 
 
 def cached(md5: str) -> Path:

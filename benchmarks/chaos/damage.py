@@ -66,6 +66,9 @@ def verified(project: Project, found: Outcome) -> Outcome:
     for name in named:
         (project.folder / name).unlink()
     again = project.repro()
+    for step in re.findall(r"dvc repro -fs (.+?) && dvc repro", line):
+        project.repro("-fs", *shlex.split(step))
+        again = project.repro()
     after = f"{found.after}; after `make verify` and what it said: {again.code}"
     return replace(
         found, said=found.said or plain(project, line), after=after,

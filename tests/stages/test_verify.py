@@ -1,6 +1,8 @@
 """`make verify` finds a flipped bit that DVC does not see, and says what brings the file back."""
 
 import random
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,10 @@ stages:
     cmd: mkdir runs && echo one > runs/a.txt && echo two > "runs/b c.txt" && echo three > table.csv
     outs: [runs]
     metrics: [{table.csv: {cache: false}}]
+  read:
+    cmd: cat runs/* table.csv > all.txt
+    deps: [runs, table.csv]
+    outs: [all.txt]
 """
 
 
@@ -29,6 +35,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     verify.store.cache_clear()
+    verify.stages.cache_clear()
     dvc("init", "--no-scm", "-q")
     Path("dvc.yaml").write_text(STAGES)
     dvc("repro", "-q")
@@ -37,7 +44,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_is_whole_is_said_to_be(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verify.main()
-    assert "All 6 files" in capsys.readouterr().out  # three, two of them and a list in the cache
+    assert "All 8 files" in capsys.readouterr().out  # four, three of them and a list in the cache
 
 
 @pytest.mark.parametrize("name", ["runs/b c.txt", "table.csv", "cache"])
@@ -50,14 +57,33 @@ def test_a_flipped_bit_is_found_and_the_command_brings_it_back(workspace: Path, 
     with pytest.raises(ValueError, match="1 of ") as caught:
         verify.main()
     assert path.name in str(caught.value)
-    command = str(caught.value).partition("run it again: ")[2].replace("dvc repro", "true")
-    subprocess.run(command, shell=True, check=True)
+    command = str(caught.value).partition("run it again: ")[2].partition(";")[0]
+    subprocess.run(command.replace("dvc repro", "true"), shell=True, check=True)
     dvc("repro")
     verify.main()
     assert {path: path.read_bytes() for path in outputs} == outputs
 
 
+@pytest.mark.parametrize("name", ["runs/b c.txt", "table.csv"])
+def test_results_of_a_damaged_file_are_made_again(workspace: Path, name: str) -> None:
+    whole = Path("all.txt").read_bytes()
+    flip(Path(name), random.Random(0))
+    dvc("repro", "-fs", "read")
+    assert Path("all.txt").read_bytes() != whole
+    verify.stages.cache_clear()
+    with pytest.raises(ValueError, match="dvc repro -fs read && dvc repro") as caught:
+        verify.main()
+    for command in re.findall(r"(?:rm|dvc) .+?(?=;|$)", str(caught.value)):
+        for one in command.split(" && "):
+            words = shlex.split(one)
+            Path(words[2]).unlink() if words[0] == "rm" else dvc(*words[1:])
+    assert Path("all.txt").read_bytes() == whole
+    verify.stages.cache_clear()
+    verify.main()
+
+
 def test_nothing_made_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify.stages.cache_clear()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="run `dvc repro`"):
         verify.main()
