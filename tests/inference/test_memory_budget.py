@@ -88,6 +88,7 @@ def test_what_the_cpu_says_when_memory_has_run_out() -> None:
     assert memory_budget.is_exhaustion(error.value)
     for other in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
                   RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+                  SystemError("error return without exception set"),
                   OSError("libgomp.so: failed to map segment from shared object"),
                   OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))):  # fmt: skip
         assert memory_budget.is_exhaustion(other)
