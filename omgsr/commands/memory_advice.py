@@ -91,11 +91,11 @@ def findings(
 
     def estimate(taken: tuple[Change, ...]) -> memory_estimate.Estimate:
         """A change of the optimiser alone needs no other step."""
-        found = run(tuple(one for one in taken if one.key != "optimiser"))
+        found = step(tuple(one for one in taken if one.key != "optimiser"))
         return found.with_optimiser(changed(plan, taken).optimiser)
 
     @cache
-    def run(taken: tuple[Change, ...]) -> memory_estimate.Estimate:
+    def step(taken: tuple[Change, ...]) -> memory_estimate.Estimate:
         chosen = changed(plan, taken)
         ranks = chosen.encoder_rank, chosen.unet_rank
         name = config.foundation.backbone
