@@ -4,11 +4,13 @@ from dataclasses import FrozenInstanceError, asdict
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
 from omgsr import config
 from omgsr.core.settings import ConfigError
+from omgsr.data.degradation import degrade
 
 ROOT = Path(__file__).parents[1]
 REMOVED = object()
@@ -346,54 +348,174 @@ def test_text_that_is_not_utf8_is_named(root):
 def test_missing_files_are_named(root):
     (root / PARAMS).unlink()
     assert refused(root).startswith("params.yaml: missing in")
-    assert "unknown profile 'flux'" in (refused(ROOT, profile="flux"))
+    assert "unknown profile 'fluxx'" in (refused(ROOT, profile="fluxx"))
 
 
-def settings_of_the_table():
-    """Those that README's table of `paper` and `official` names, each with a size."""
+SF = "| setting | paper | flux |"
+OFFICIAL = "| setting | paper | official | flux, official_flux | measured effect |"
+
+
+def table(head):
+    """Settings of a table of README => its other columns, each with something in it."""
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    first = lines.index("| setting | paper | official | measured effect |") + 2
-    rows = [line.strip("|").split(" | ") for line in lines[first : lines.index("", first)]]
-    assert all(len(row) == 4 and row[3].strip() for row in rows)
-    return {name for row in rows for name in re.findall("`([^`]+)`", row[0])}
+    first = lines.index(head) + 2
+    rows = [line.strip("| ").split(" | ") for line in lines[first : lines.index("", first)]]
+    assert all(len(row) == head.count("|") - 1 and all(map(str.strip, row)) for row in rows)
+    return {name: row[1:] for row in rows for name in re.findall("`([^`]+)`", row[0])}
+
+
+def profile(name):
+    return YAML(typ="safe").load((ROOT / f"configs/{name}.yaml").read_text(encoding="utf-8"))
+
+
+def require_changes(one, other, changed):
+    """`one` is `other` but for what is changed: (section, key) => the value there."""
+    for (section, key), value in changed.items():
+        before = one[section].get(key, REMOVED)
+        assert before != value, f"{section}.{key}"
+        one[section][key] = value
+    assert one == other
+
+
+RELEASED = {
+    ("data", "enlarge"): "random",
+    ("timestep", "images"): None,
+    ("timestep", "latent"): "sample",
+    ("train", "weight_decay"): 1e-4,
+    ("train", "latent"): "sample",
+    ("train", "heads"): "official",
+    ("train", "diffaugment"): "anew",
+    ("train", "spectral_norm"): True,
+    ("train", "head_gradient"): "leftover",
+}
+"""What the released code does in S and in F."""
 
 
 def test_the_official_profile_differs_from_the_paper_in_these_settings():
     """Everything else is one text in two files, which this keeps equal."""
-    paper, official = (
-        YAML(typ="safe").load((ROOT / f"configs/{name}.yaml").read_text(encoding="utf-8"))
-        for name in ("paper", "official")
-    )
+    paper = profile("paper")
     changed = {
+        **RELEASED,
         ("data", "degradation"): "official",
-        ("data", "enlarge"): "random",
         ("foundation", "timestep_origin"): 0,
-        ("timestep", "images"): None,
         ("timestep", "batch"): 1,
-        ("timestep", "latent"): "sample",
         ("train", "steps"): 6000,
-        ("train", "weight_decay"): 1e-4,
-        ("train", "latent"): "sample",
         ("train", "clamp"): True,
-        ("train", "heads"): "official",
-        ("train", "diffaugment"): "anew",
-        ("train", "spectral_norm"): True,
-        ("train", "head_gradient"): "leftover",
         ("train", "checkpoint_every"): 1000,
     }
-    for (section, key), value in changed.items():
-        assert paper[section][key] != value
-        paper[section][key] = value
     paper["data"]["train"]["folders"][1]["resize"] = 512
-    assert official == paper
+    require_changes(paper, profile("official"), changed)
     presets = read(ROOT / "params.yaml")["degradation"]
     own = {key for key, value in presets["official"].items() if value != presets["light"][key]}
     named = {".".join(name) for name in changed} | {"data.train.folders[1].resize"}
-    assert settings_of_the_table() == named | {f"degradation.<preset>.{key}" for key in own}
+    named |= {f"degradation.<preset>.{key}" for key in own}
+    assert table(OFFICIAL).keys() == named | {"data.scale", "benchmarks", "score.metrics"}
     assert config.load(ROOT, "official", ready=False).train.head_gradient == "leftover"
 
 
-@pytest.mark.parametrize("name", ["paper", "official"])
+def test_the_official_flux_profile_differs_from_flux_in_these_settings():
+    flux, official = profile("flux"), profile("official_flux")
+    metrics = ["clipiqa", "clipiqa+", "nima", "niqe", "liqe", "musiq", "maniqa-pipal"]
+    changed = {
+        **RELEASED,
+        ("data", "scale"): 8,
+        ("data", "degradation"): "official_flux",
+        ("train", "checkpoint_every"): 100,
+        ("score", "metrics"): metrics,
+        ("score", "composite"): metrics,
+    }
+    sets = flux["benchmarks"]
+    for name in ("realsr", "drealsr"):  # 128 => 1024 px, for which there are no references
+        sets[f"{name}_x8"] = {**sets.pop(name), "paired": False}
+        del sets[f"{name}_x8"]["hq"]
+    del sets["reallq250"]
+    require_changes(flux, official, changed)
+    marked = {name for name, columns in table(OFFICIAL).items() if columns[2].strip() != "the same"}
+    named = {".".join(name) for name in changed} - {"score.composite"} | {"benchmarks"}
+    assert marked == {"degradation.<preset>.jpeg", "degradation.<preset>.resize", *named}
+    loaded = config.load(ROOT, "official_flux", ready=False)
+    assert {one.crop for one in loaded.benchmarks.values()} == {None}
+    assert loaded.data.crop // loaded.data.scale == 128
+
+
+def test_the_flux_profile_differs_from_the_paper_in_these_settings():
+    paper, flux = profile("paper"), profile("flux")
+    changed = {
+        ("data", "crop"): 1024,
+        ("foundation", "backbone"): "flux1-dev",
+        ("foundation", "timestep_origin"): 0,
+        ("foundation", "resolution"): 1024,
+        ("foundation", "prompt_file"): None,
+        ("timestep", "batch"): 1,
+        ("train", "steps"): 6000,
+        ("train", "accumulate"): 8,
+        ("train", "gradient_checkpointing"): True,
+        ("train", "encoder_rank"): 64,
+        ("train", "unet_rank"): 64,
+        ("infer", "tile"): 1024,
+        ("infer", "overlap"): 512,
+        ("infer", "process_size"): 1024,
+    }
+    del paper["benchmarks"]["reallr200"]
+    paper["ablations"] = {}
+    require_changes(paper, flux, changed)
+    named = {".".join(name) for name in changed} | {"benchmarks", "ablations"}
+    assert table(SF).keys() == named - {"foundation.prompt_file", "timestep.batch"}
+    assert config.load(ROOT, "flux", ready=False).foundation.prompt_file is None
+
+
+def test_the_flux_profile_has_the_numbers_of_the_paper():
+    """Sec. 6.1: 1K, two GPUs with 4 gradient steps of one pair, 6000 steps, 5e-5."""
+    flux = config.load(ROOT, "flux", ready=False)
+    assert (flux.train.lr, flux.train.batch, flux.train.accumulate) == (5e-5, 1, 2 * 4)
+    assert (flux.train.steps, flux.data.crop, flux.foundation.resolution) == (6000, 1024, 1024)
+    assert flux.sweep.timesteps == ("auto",)  # Eq. 19
+    assert list(flux.benchmarks) == ["realsr", "drealsr", "reallq250"]  # Fig. 7
+
+
+@pytest.mark.parametrize(("name", "faults"), [("flux", 8), ("official_flux", 5)])
+def test_the_flux_profiles_are_refused_until_their_paths_are_set(name, faults):
+    message = refused(ROOT, profile=name)
+    assert message.startswith(f"configs/{name}.yaml: profile {name!r} needs these paths filled in")
+    assert "data.train.folders[0].path: LSDIR" in message
+    assert "foundation.path: get it by `hf download black-forest-labs/FLUX.1-dev " in message
+    assert len(message.splitlines()) == faults + 1
+
+
+def test_the_preset_for_1024_pixels_has_wider_blurs_alone():
+    """Every kernel of 7 to 21 pixels, its middle being 13, is one of 11 to 41, its middle 25."""
+    presets = read(ROOT / "params.yaml")["degradation"]
+    official, wide = presets["official"], presets["official_flux"]
+    for blur in (official["first"]["blur"], official["second"]["blur"], official["final"]):
+        assert (blur["sizes"], blur["sinc"]["wide_from"]) == ([7, 21], 13)
+        blur["sizes"], blur["sinc"]["wide_from"] = [11, 41], 25
+    assert official == wide
+
+
+@pytest.mark.parametrize("enlarge", ["", "bicubic"])
+def test_scale_8_degrades(enlarge):
+    preset = config.load(ROOT, "official_flux", ready=False).degradation["official_flux"]
+    hq = np.full((128, 192, 3), 90, np.uint8)
+    found = degrade(hq, preset, np.random.default_rng(0), scale=8, enlarge=enlarge)
+    assert found.shape == ((128, 192, 3) if enlarge else (16, 24, 3))
+    assert abs(float(found.mean()) - 90) < 20  # noise and blur keep the grey
+    with pytest.raises(ValueError, match="multiples of the scale 8"):
+        degrade(hq[:124], preset, np.random.default_rng(0), scale=8)
+
+
+def test_scale_8_is_checked_wherever_a_scale_is(root):
+    change(root, MINI, "data.scale", 8)
+    assert config.load(root).data.scale == 8
+    change(root, MINI, "train.crop", 36)
+    change(root, MINI, "benchmarks.mini_light.crop", 100)
+    message = refused(root)
+    assert "train.crop: got 36, allowed: a multiple of data.scale (8)" in message
+    assert "benchmarks.mini_light.crop: got 100, allowed: a multiple" in message
+    change(root, MINI, "data.crop", 100)
+    assert "data: crop: got 100, allowed: a multiple of scale 8" in refused(root)
+
+
+@pytest.mark.parametrize("name", ["paper", "official", "flux", "official_flux"])
 def test_the_large_profiles_have_the_official_precision(name):
     found = asdict(config.load(ROOT, name, ready=False).train.precision)
     assert found == {"vae": "fp32", "denoiser": "bf16", "features": "fp32", "heads": "bf16"}

@@ -1,10 +1,12 @@
 """\
 Looks at this machine, the packages, the pre-trained models, the data and the metrics of a profile,
 without any network, and says of everything that is missing which command gets it, from where, and
-under what terms. The exit code is 0 where the profile can run.
+under what terms. It estimates the memory of a training by part, and says what to switch to bring it
+under that of a GPU. The exit code is 0 where nothing is missing.
 
   omgsr doctor
   omgsr doctor --profile paper
+  omgsr doctor --profile flux --memory 48
 """
 
 import argparse
@@ -20,7 +22,24 @@ from omgsr.commands import profile
 if TYPE_CHECKING:
     from omgsr.config import Config
 
-arguments = profile
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `omgsr doctor`."""
+    profile(parser)
+    parser.add_argument(
+        "--memory", type=_positive, metavar="GIB", help="of a GPU (default: the smallest one here)"
+    )
+    parser.add_argument(
+        "--seconds", type=_positive, metavar="S",
+        help="measured seconds of one forward pass with its gradients, which give the hours",
+    )  # fmt: skip
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
 
 
 def run(given: argparse.Namespace) -> int:
@@ -30,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
     root = Path(given.folder)
     settings = config.load(root, given.profile, ready=False)
     found = []
-    for one in everything(settings, root):
+    for one in everything(settings, root, given.memory, given.seconds):
         found.append(one.status)
         first = f"{one.status:8} {one.part:9} {one.what:34} "
         # Addresses and commands are never broken: they are to be copied.
@@ -56,13 +75,21 @@ class Finding(NamedTuple):
     """What is there, or how to get it and under what terms."""
 
 
-def everything(config: "Config", root: Path) -> Iterator[Finding]:
-    """Machine, packages, model, features, data and metrics of a profile, in this order."""
+def everything(
+    config: "Config", root: Path, gib: float | None = None, seconds: float | None = None
+) -> Iterator[Finding]:
+    """Machine, packages, model, features, data, metrics and memory of a profile, in this order.
+
+    `gib` and `seconds` are those of memory_advice.findings.
+    """
+    from omgsr.commands import memory_advice
+
     yield from machine(root)
     yield from packages()
     yield from model(config, root)
     yield from data(config, root)
     yield from scores(config)
+    yield from memory_advice.findings(config, root, gib, seconds)
 
 
 def machine(root: Path) -> Iterator[Finding]:
@@ -81,7 +108,7 @@ def machine(root: Path) -> Iterator[Finding]:
         f"{torch.cuda.get_device_name(i)}, {torch.cuda.mem_get_info(i)[1] / 2**30:.0f} GiB"
         for i in range(torch.cuda.device_count())
     ]
-    text = "; ".join(names) or "none: the profile mini needs none, paper and official do"
+    text = "; ".join(names) or "none: the profile mini needs none, those of the paper's scale do"
     yield Finding("machine", "gpu", "ok" if names else "note", text)
     free = shutil.disk_usage(root).free / 2**30
     yield Finding("machine", "disk", "ok", f"{free:.0f} GiB free")

@@ -1,0 +1,175 @@
+"""What `omgsr doctor` says of a training's memory and hours, and what to switch for less."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from omgsr.commands import memory_estimate
+from omgsr.commands.doctor import Finding
+from omgsr.core import files
+from omgsr.models.pretraining import MINI
+from omgsr.training.settings import Settings
+
+if TYPE_CHECKING:
+    from omgsr.config import Config
+
+SPARE = 0.1
+"""Share of a GPU that is left free for CUDA itself, what convolutions work in, and gaps."""
+MEASURE = "python -m benchmarks.train_step --device cuda --size 512"
+
+
+class Change(NamedTuple):
+    """A setting of the section `train` that takes less memory."""
+
+    key: str
+    value: Any
+
+    def __str__(self) -> str:
+        return f"train.{self.key}: {json.dumps(self.value).strip(chr(34))}"
+
+
+def changes(plan: Settings) -> list[Change]:
+    """What is left to switch, in the order of its cost: a measurement, time, bits, roundings."""
+    found = [] if plan.gradient_norms_every is None else [Change("gradient_norms_every", None)]
+    if not plan.gradient_checkpointing:
+        found.append(Change("gradient_checkpointing", True))
+    if plan.optimiser == "adamw":
+        found.append(Change("optimiser", "adamw8bit"))
+    parts = ("denoiser", "heads", "features", "vae")
+    fp32 = [part for part in parts if getattr(plan.precision, part) == "fp32"]
+    return found + [Change(f"precision.{part}", "bf16") for part in fp32]
+
+
+def changed(plan: Settings, taken: Sequence[Change]) -> Settings:
+    """A plan with these changes."""
+    for key, value in taken:
+        section, _, part = key.partition(".")
+        inside = replace(getattr(plan, section), **{part: value}) if part else value
+        plan = replace(plan, **{section: inside})
+    return plan
+
+
+def advice(
+    todo: Sequence[Change], total: Callable[[tuple[Change, ...]], int], limit: float
+) -> tuple[tuple[Change, ...], bool]:
+    """The first change that fits by itself, else the shortest row from the start that does.
+
+    `total` gives the bytes of a training with changes; without any they are above `limit`. The
+    second value is whether the result fits: if not, it is all of them.
+    """
+    if total(tuple(todo)) > limit:
+        return tuple(todo), False
+    rows = [todo[i : i + 1] for i in range(len(todo))]
+    rows += [todo[:number] for number in range(2, len(todo) + 1)]
+    return next(tuple(row) for row in rows if total(tuple(row)) <= limit), True
+
+
+def findings(
+    config: "Config", root: Path, gib: float | None, seconds: float | None
+) -> Iterator[Finding]:
+    """The estimate by part, whether it fits, and the hours of a run.
+
+    `gib`: memory of the GPU, else that of the smallest one here; `seconds`: measured ones of one
+    forward pass with its gradients.
+    """
+    losses: dict[str, float] = {
+        k: v for name in config.sweep.variants for k, v in config.variants[name].losses.items()
+    }
+    plan = Settings(**vars(config.train), losses=losses, seed=config.seed)
+    side = plan.crop or config.data.crop
+    try:
+        folder, convnext = _folder(config, root), _convnext(config)
+        memory_estimate.configurations(config.foundation.backbone, folder)
+    except (LookupError, OSError) as error:
+        yield Finding("memory", "in all", "note", f"cannot be told: {error}")
+        return
+
+    def estimate(taken: tuple[Change, ...]) -> memory_estimate.Estimate:
+        """A change of the optimiser alone needs no other step."""
+        found = step(tuple(one for one in taken if one.key != "optimiser"))
+        return found.with_optimiser(changed(plan, taken).optimiser)
+
+    @cache
+    def step(taken: tuple[Change, ...]) -> memory_estimate.Estimate:
+        chosen = changed(plan, taken)
+        ranks = chosen.encoder_rank, chosen.unet_rank
+        name = config.foundation.backbone
+        return memory_estimate.of_step(
+            lambda: memory_estimate.networks(name, folder, convnext, ranks), chosen, side
+        )
+
+    found = estimate(())
+    counts = {"frozen weights": found.frozen, "adapters and heads": found.trained}
+    for part, size in found.parts.items():
+        more = f", {counts[part] / 1e6:,.1f} M weights" if part in counts else ""
+        yield Finding("memory", part, "note", f"{size / 2**30:.2f} GiB{more}")
+    where = f"{folder}" if folder else memory_estimate.source(config.foundation.backbone)
+    text = (
+        f"{found.total / 2**30:.1f} GiB at {side} px on each GPU, however many there are. An "
+        "estimate: one forward pass with its gradients, run on tensors without memory (sizes: "
+        f"{where}). Not in it: CUDA itself, what convolutions work in, gaps, validation, networks "
+        "of the losses lpips and ssim; a GPU keeps some layer norms in fp32 that are bf16 here"
+    )
+    yield Finding("memory", "in all", "note", text)
+    yield _fit(lambda taken: estimate(taken).total, changes(plan), gib)
+    yield _hours(config, seconds)
+
+
+def _fit(
+    total: Callable[[tuple[Change, ...]], int], todo: Sequence[Change], gib: float | None
+) -> Finding:
+    if gib is None and torch.cuda.is_available():
+        every = range(torch.cuda.device_count())
+        gib = min(torch.cuda.get_device_properties(i).total_memory for i in every) / 2**30
+    if gib is None:
+        return Finding(
+            "memory", "fits", "note", "no GPU here; --memory GIB says whether one would do"
+        )
+    limit = gib * (1 - SPARE) * 2**30
+    said = f"{gib:.0f} GiB, of which a tenth is left free"
+    if total(()) <= limit:
+        return Finding("memory", "fits", "ok", f"into {said}")
+    taken, fits = advice(todo, total, limit)
+    with_these = f"{', '.join(map(str, taken))}: {total(taken) / 2**30:.1f} GiB"
+    if fits:
+        return Finding("memory", "fits", "note", f"not into {said}; it does with {with_these}")
+    text = f"not into {said}, nor with all that saves memory"
+    text += f" ({with_these})" if taken else ""
+    return Finding("memory", "fits", "note", f"{text}; take a larger GPU or a smaller train.crop")
+
+
+def _hours(config: "Config", seconds: float | None) -> Finding:
+    plan = config.train
+    passes = plan.steps * plan.accumulate
+    if seconds is None:
+        text = (
+            f"cannot be told, as nothing was measured: a run has {passes:,} forward passes with "
+            f"their gradients. `{MEASURE}` times one of OMGSR-S; of another model the bar of `dvc "
+            f"repro` does ({plan.accumulate} a step). --seconds S gives the hours"
+        )
+        return Finding("hours", "a run", "note", text)
+    hours = passes * seconds / 3600
+    text = f"{hours:.1f}: {passes:,} forward passes of {seconds:g} s on one GPU, without validation"
+    return Finding("hours", "a run", "note", text)
+
+
+def _folder(config: "Config", root: Path) -> Path | None:
+    """The model folder, where there is one on this machine."""
+    plan = config.foundation
+    if plan.source in ("shipped", "train"):
+        return MINI / "model"
+    folder = root / Path(plan.path).expanduser() if plan.source == "folder" and plan.path else None
+    return folder if folder and folder.is_dir() else None
+
+
+def _convnext(config: "Config") -> tuple[str, dict[str, Any]]:
+    """Name in timm of the feature network, and its arguments."""
+    if config.foundation.source in ("shipped", "train"):
+        about = files.read_json(MINI / "features" / "config.json")
+        return about["architecture"], about["arguments"]
+    return config.foundation.features.name, {}
