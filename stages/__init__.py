@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -59,7 +59,7 @@ def call(main: Callable[..., None], words: Sequence[Any] | None = None) -> None:
     try:
         main(*(sys.argv[1:] if words is None else words))
     except (ValueError, OSError, ImportError) as error:
-        if is_exhaustion(error):
+        if any(map(is_exhaustion, causes(error))):
             raise
         sys.exit(f"{Path(sys.argv[0]).stem}: {reason(error)}")
 
@@ -74,13 +74,20 @@ def reason(error: Exception) -> str:
     return said
 
 
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those behind it: a library may raise another one, without its words."""
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def last_word(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Says in one line what the program has no part in, also where a stage was still importing.
 
     What libraries do at the end of a process would want memory again, and is left out.
     """
     said = (str(error) or kind.__name__).splitlines()[0]
-    if is_exhaustion(error):
+    if any(map(is_exhaustion, causes(error))):
         again = "end other programs and run the same command again: what is finished is kept"
         said = f"out of memory ({said}); {again}"
     elif isinstance(error, RuntimeError) and LOST.search(said):

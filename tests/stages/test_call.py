@@ -52,6 +52,7 @@ load()
         "raise MemoryError",
         "raise RuntimeError('DefaultCPUAllocator: not enough memory\\nX')",
         "raise ImportError('libtorch_cpu.so: failed to map segment from shared object')",
+        "raise RuntimeError('Failed to import a module because of: ') from MemoryError()",
     ],
 )
 def test_memory_that_has_run_out_is_one_line_with_what_to_do(tmp_path: Path, does: str) -> None:
