@@ -34,10 +34,11 @@ def main() -> None:
     if damaged:
         raise ValueError(
             f"{len(damaged)} of {len(there):,} files are not what a stage wrote; delete them and "
-            f"run it again: rm -f {shlex.join(damaged)} && dvc repro"
-            + wrong(readers(damaged))
+            f"run it again: rm -f {shlex.join(damaged)} && dvc repro" + wrong(readers(damaged))
         )
     print(f"All {len(there):,} files are what the stages wrote.")
+    for path in unlisted():
+        print(f"Not looked at, as DVC's cache does not have the list of its files: {path}/")
 
 
 def readers(damaged: list[str]) -> list[str]:
@@ -58,8 +59,14 @@ def wrong(names: list[str]) -> str:
     return f"; if stages have run since the damage, their results too: {again}"
 
 
+def unlisted() -> list[Path]:
+    """Folders that are there, and of whose files nothing is known."""
+    folders = [(path, md5) for path, md5 in outs() if md5.endswith(".dir") and path.is_dir()]
+    return [path for path, md5 in folders if not cached(md5).is_file()]
+
+
 def recorded() -> Iterator[tuple[Path, str]]:
-    """Every file of the outputs with its MD5; a folder without a list is left out."""
+    """Every file of the outputs with its MD5; a folder without a whole list is left out."""
     for path, md5 in outs():
         if not md5.endswith(".dir"):
             yield path, md5

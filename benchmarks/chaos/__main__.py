@@ -79,7 +79,7 @@ def faults(
     for name in (name for name in asked.only if name in GROUPS):
         try:
             yield from GROUPS[name](project, line, asked.seed)
-        except OSError as error:
+        except storage.Refused as error:
             found.skipped[name] = str(error)
 
 

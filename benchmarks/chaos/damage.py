@@ -61,19 +61,26 @@ def verified(project: Project, found: Outcome) -> Outcome:
         return found
     said = project.start(sys.executable, "-m", "stages.verify").end()
     line = next((one for one in said.text.splitlines() if "rm -f" in one), "")
-    command = re.search(r"rm -f (.+) && dvc repro", line)
-    named = shlex.split(command[1]) if command else []
-    for name in named:
+    damaged, readers = told(line)
+    for name in damaged:
         (project.folder / name).unlink()
     again = project.repro()
-    for step in re.findall(r"dvc repro -fs (.+?) && dvc repro", line):
-        project.repro("-fs", *shlex.split(step))
+    if readers:
+        project.repro("-fs", *readers)
         again = project.repro()
     after = f"{found.after}; after `make verify` and what it said: {again.code}"
     return replace(
         found, said=found.said or plain(project, line), after=after,
         traceback=said.traceback or again.traceback, departed=tuple(project.departed()),
     )  # fmt: skip
+
+
+def told(line: str) -> tuple[list[str], list[str]]:
+    """What `make verify` says to delete, and which stages to run again whatever DVC thinks."""
+    deleted = re.search(r"rm -f (.+?) && dvc repro", line)
+    again = re.search(r"dvc repro -fs (.+?) && dvc repro", line)
+    first, second = (shlex.split(found[1]) if found else [] for found in (deleted, again))
+    return first, second
 
 
 def cache(project: Project, choice: random.Random) -> Outcome:

@@ -30,12 +30,16 @@ SIZE = 1 << 29
 PAGE = 4096
 
 
+class Refused(OSError):
+    """Mounting is not allowed to this user."""
+
+
 @contextmanager
 def mounted(where: Path, *options: str | Path) -> Iterator[None]:
-    """Mounts, and takes it away at the end; an OSError where that is refused."""
+    """Mounts, and takes it away at the end; Refused where that is not allowed."""
     done = subprocess.run(["mount", *options, where], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise OSError(f"mounting is refused here: {done.stderr.strip()}")
+        raise Refused("mounting is refused here")
     try:
         yield
     finally:

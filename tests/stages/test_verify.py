@@ -1,15 +1,13 @@
 """`make verify` finds a flipped bit that DVC does not see, and says what brings the file back."""
 
 import random
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos.damage import flip
+from benchmarks.chaos.damage import flip, told
 from stages import verify
 
 STAGES = """
@@ -73,13 +71,26 @@ def test_results_of_a_damaged_file_are_made_again(workspace: Path, name: str) ->
     verify.stages.cache_clear()
     with pytest.raises(ValueError, match="dvc repro -fs read && dvc repro") as caught:
         verify.main()
-    for command in re.findall(r"(?:rm|dvc) .+?(?=;|$)", str(caught.value)):
-        for one in command.split(" && "):
-            words = shlex.split(one)
-            Path(words[2]).unlink() if words[0] == "rm" else dvc(*words[1:])
+    damaged, readers = told(str(caught.value))
+    assert (damaged, readers) == ([name], ["read"])
+    Path(name).unlink()
+    dvc("repro")
+    dvc("repro", "-fs", *readers)
+    dvc("repro")
     assert Path("all.txt").read_bytes() == whole
     verify.stages.cache_clear()
     verify.main()
+
+
+def test_a_folder_without_a_list_is_named(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for listing in verify.store().rglob("*.dir"):
+        listing.unlink()
+    verify.main()
+    found = capsys.readouterr().out.splitlines()
+    assert found[0].startswith("All 3 files")  # table.csv, all.txt and its copy in the cache
+    assert found[1].endswith(": runs/")
 
 
 def test_nothing_made_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
