@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.train_step import FULL, TINY, build
+from benchmarks.full_networks import FULL, TINY, build
 from omgsr.core import devices
 from omgsr.inference import benchmarks
 from omgsr.inference.precision import DTYPES, Precision

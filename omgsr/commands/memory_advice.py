@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,6 +69,45 @@ def advice(
     return next(tuple(row) for row in rows if total(tuple(row)) <= limit), True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The training of a profile, whose memory is estimated with any changes."""
+
+    name: str
+    """Of the backbone."""
+    folder: Path | None
+    """Its model folder, where there is one here."""
+    convnext: tuple[str, dict[str, Any]]
+    plan: Settings
+    side: int
+    """Of the images, pixels."""
+    _steps: dict[tuple[Change, ...], memory_estimate.Estimate] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: "Config", root: Path) -> "Planned":
+        """That of a profile; LookupError or OSError where the sizes of its networks are unknown."""
+        every = [config.variants[name].losses for name in config.sweep.variants]
+        losses: dict[str, float] = {name: w for one in every for name, w in one.items()}
+        plan = Settings(**vars(config.train), losses=losses, seed=config.seed)
+        name, folder = config.foundation.backbone, _folder(config, root)
+        memory_estimate.configurations(name, folder)
+        side = plan.crop or config.data.crop
+        return cls(name=name, folder=folder, convnext=_convnext(config), plan=plan, side=side)
+
+    def estimate(self, taken: tuple[Change, ...] = ()) -> memory_estimate.Estimate:
+        """Of the training with these changes; one of the optimiser alone needs no other step."""
+        found = self._step(tuple(one for one in taken if one.key != "optimiser"))
+        return found.with_optimiser(changed(self.plan, taken).optimiser)
+
+    def _step(self, taken: tuple[Change, ...]) -> memory_estimate.Estimate:
+        if taken not in self._steps:
+            chosen = changed(self.plan, taken)
+            ranks = chosen.encoder_rank, chosen.unet_rank
+            make = partial(memory_estimate.networks, self.name, self.folder, self.convnext, ranks)
+            self._steps[taken] = memory_estimate.of_step(make, chosen, self.side)
+        return self._steps[taken]
+
+
 def findings(
     config: "Config", root: Path, gib: float | None, seconds: float | None
 ) -> Iterator[Finding]:
@@ -77,47 +116,30 @@ def findings(
     `gib`: memory of the GPU, else that of the smallest one here; `seconds`: measured ones of one
     forward pass with its gradients.
     """
-    losses: dict[str, float] = {
-        k: v for name in config.sweep.variants for k, v in config.variants[name].losses.items()
-    }
-    plan = Settings(**vars(config.train), losses=losses, seed=config.seed)
-    side = plan.crop or config.data.crop
     try:
-        folder, convnext = _folder(config, root), _convnext(config)
-        memory_estimate.configurations(config.foundation.backbone, folder)
+        planned = Planned.of(config, root)
     except (LookupError, OSError) as error:
         yield Finding("memory", "in all", "note", f"cannot be told: {error}")
         return
+    yield from _parts(planned)
+    yield _fit(lambda taken: planned.estimate(taken).total, changes(planned.plan), gib)
+    yield _hours(config, seconds)
 
-    def estimate(taken: tuple[Change, ...]) -> memory_estimate.Estimate:
-        """A change of the optimiser alone needs no other step."""
-        found = step(tuple(one for one in taken if one.key != "optimiser"))
-        return found.with_optimiser(changed(plan, taken).optimiser)
 
-    @cache
-    def step(taken: tuple[Change, ...]) -> memory_estimate.Estimate:
-        chosen = changed(plan, taken)
-        ranks = chosen.encoder_rank, chosen.unet_rank
-        name = config.foundation.backbone
-        return memory_estimate.of_step(
-            lambda: memory_estimate.networks(name, folder, convnext, ranks), chosen, side
-        )
-
-    found = estimate(())
+def _parts(planned: Planned) -> Iterator[Finding]:
+    found = planned.estimate()
     counts = {"frozen weights": found.frozen, "adapters and heads": found.trained}
     for part, size in found.parts.items():
         more = f", {counts[part] / 1e6:,.1f} M weights" if part in counts else ""
         yield Finding("memory", part, "note", f"{size / 2**30:.2f} GiB{more}")
-    where = f"{folder}" if folder else memory_estimate.source(config.foundation.backbone)
+    sizes = str(planned.folder) if planned.folder else memory_estimate.source(planned.name)
     text = (
-        f"{found.total / 2**30:.1f} GiB at {side} px on each GPU, however many there are. An "
-        "estimate: one forward pass with its gradients, run on tensors without memory (sizes: "
-        f"{where}). Not in it: CUDA itself, what convolutions work in, gaps, validation, networks "
+        f"{found.total / 2**30:.1f} GiB at {planned.side} px on each GPU, however many there are. "
+        "An estimate: one forward pass with its gradients, run on tensors without memory (sizes: "
+        f"{sizes}). Not in it: CUDA itself, what convolutions work in, gaps, validation, networks "
         "of the losses lpips and ssim; a GPU keeps some layer norms in fp32 that are bf16 here"
     )
     yield Finding("memory", "in all", "note", text)
-    yield _fit(lambda taken: estimate(taken).total, changes(plan), gib)
-    yield _hours(config, seconds)
 
 
 def _fit(

@@ -15,11 +15,9 @@ import diffusers
 import timm
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakIdKeyDictionary
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from omgsr.commands.memory_live import Live, materialise
 from omgsr.core import files, seeding
 from omgsr.data.datasets import Batch
 from omgsr.method.discriminator import Discriminator
@@ -64,47 +62,6 @@ class Estimate:
         return replace(self, parts={**self.parts, "optimiser": MOMENTS[name] * self.trained})
 
 
-class Live(TorchDispatchMode):
-    """Inside, the bytes of all tensors that are made and are still there, and their largest sum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now, self.peak = 0, 0
-        self._seen = WeakIdKeyDictionary()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """Runs an operation and counts what is new of it."""
-        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
-            return 0.0 if args[0].is_floating_point() else 0  # a number that is drawn has no value
-        given = {id(one) for one in _storages((args, kwargs))}
-        made = func(*args, **(kwargs or {}))
-        for storage in _storages(made):
-            if id(storage) not in given and storage not in self._seen:
-                self._add(storage)
-        return made
-
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        self._seen[storage] = _Gone(self, storage.nbytes())
-        self.now += storage.nbytes()
-        self.peak = max(self.peak, self.now)
-
-
-class _Gone:
-    """Goes with its tensor, as the value of a weak key, and takes its bytes off."""
-
-    def __init__(self, live: Live, size: int) -> None:
-        self.live, self.size = live, size
-
-    def __del__(self) -> None:
-        self.live.now -= self.size
-
-
-def _storages(values: Any) -> list[torch.UntypedStorage]:
-    return [x.untyped_storage() for x in tree_leaves(values) if isinstance(x, Tensor)]
-
-
 def of_step(
     make: Callable[[], Networks], settings: Settings, side: int, *, fake: bool = True
 ) -> Estimate:
@@ -113,37 +70,20 @@ def of_step(
     `make` is called with `meta` as torch's device. Without `fake` the step is really taken.
     """
     mode: AbstractContextManager[Any] = FakeTensorMode() if fake else nullcontext()
-    weights = {n: w for n, w in settings.losses.items() if n not in ("lpips", "ssim")}
-    meta = torch.device("meta")
-    with meta:
-        generator, network = make()
-        if weights.get("vsd"):
-            generator.add_regulariser(seed=0)
-        levels = network.channels if weights.get("gan") else []
-        heads = Discriminator(levels, settings.spectral_norm, settings.heads)
-    memory.place(generator, network, meta, settings.precision, settings.gradient_checkpointing)
-    generator.precision = settings.precision
-    objective = Objective(
-        generator=generator, features=network, discriminator=heads, settings=settings,
-        weights=weights,
-    )  # fmt: skip
-    whole = nn.ModuleList([generator, network, heads])
-    adapters = sum(p.numel() for p in generator.adapter_parameters())
+    with torch.device("meta"):
+        objective = _objective(make, settings)
+    generator = objective.generator
+    whole = nn.ModuleList([generator, objective.features, objective.discriminator])
     trained = [*generator.adapter_parameters(), *generator.regulariser_parameters()]
-    trained += heads.parameters()
-    count, moving = sum(p.numel() for p in trained), sum(p.nbytes for p in trained)
-    parts = {
-        "frozen weights": _bytes(whole) - moving,
-        "adapters and heads": moving,
-        "their gradients": moving,
-        "optimiser": MOMENTS[settings.optimiser] * count,
-        "average": 4 * adapters if settings.ema else 0,
-    }
+    trained += objective.discriminator.parameters()
+    parts = _kept(whole, trained, settings)
+    if settings.ema:
+        parts["average"] = 4 * sum(p.numel() for p in generator.adapter_parameters())
+    measured = settings.gradient_norms_every is not None
     with mode:
-        _materialise(whole, trained)
-        parts["activations"] = _activations(
-            objective, settings.batch, side, settings.gradient_norms_every is not None
-        )
+        materialise(whole, trained)
+        parts["activations"] = _activations(objective, settings.batch, side, measured)
+    count = sum(p.numel() for p in trained)
     return Estimate(
         parts={name: size for name, size in parts.items() if size},
         frozen=sum(p.numel() for p in whole.parameters()) - count,
@@ -151,30 +91,32 @@ def of_step(
     )
 
 
-def _materialise(whole: nn.Module, trained: Sequence[nn.Parameter]) -> None:
-    """Puts tensors on the CPU where those of the device `meta` are.
+def _objective(make: Callable[[], Networks], settings: Settings) -> Objective:
+    """The networks of a training as it places them; losses without the networks of their own."""
+    weights = {n: w for n, w in settings.losses.items() if n not in ("lpips", "ssim")}
+    generator, network = make()
+    if weights.get("vsd"):
+        generator.add_regulariser(seed=0)
+    levels = network.channels if weights.get("gan") else []
+    heads = Discriminator(levels, settings.spectral_norm, settings.heads)
+    where = torch.device("meta")
+    memory.place(generator, network, where, settings.precision, settings.gradient_checkpointing)
+    generator.precision = settings.precision
+    return Objective(
+        generator=generator, features=network, discriminator=heads, settings=settings,
+        weights=weights,
+    )  # fmt: skip
 
-    Trained ones have a gradient, as in all passes of an optimiser step but the first.
-    """
-    made: dict[int, Tensor] = {}
-    moved = {id(p) for p in trained}
 
-    def other(x: Any) -> Any:
-        if not isinstance(x, Tensor) or not x.is_meta:
-            return x
-        if id(x) not in made:
-            new = torch.zeros(x.shape, dtype=x.dtype)
-            if isinstance(x, nn.Parameter):
-                new = nn.Parameter(new, x.requires_grad)
-                new.grad = torch.zeros_like(new) if id(x) in moved else None
-            made[id(x)] = new
-        return made[id(x)]
-
-    kept = list(whole.modules())  # so that no id is given twice
-    for module in kept:
-        for own in (module._parameters, module._buffers, module.__dict__):
-            for name, value in list(own.items()):
-                own[name] = other(value)
+def _kept(whole: nn.Module, trained: Sequence[nn.Parameter], settings: Settings) -> dict[str, int]:
+    """Bytes of what is there between two steps."""
+    moving = sum(p.nbytes for p in trained)
+    return {
+        "frozen weights": _bytes(whole) - moving,
+        "adapters and heads": moving,
+        "their gradients": moving,
+        "optimiser": MOMENTS[settings.optimiser] * sum(p.numel() for p in trained),
+    }
 
 
 def _activations(objective: Objective, batch: int, side: int, measure: bool) -> int:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from benchmarks import train_step
+from benchmarks import full_networks, train_step
 from benchmarks.reference_step import Reference
 from benchmarks.train_step import Case, Measured, measure
 from omgsr.core import seeding
@@ -78,7 +78,7 @@ def test_sharing_saves_arithmetic() -> None:
 
 def test_the_full_sizes_are_those_of_the_paper() -> None:
     """Without memory: SD2.1-base has 865.9 M weights, its VAE 83.7 M; adapters as published."""
-    full = train_step.FULL
+    full = full_networks.FULL
     with torch.device("meta"):
         unet, vae = UNet2DConditionModel(**full.unet), AutoencoderKL(**full.vae)
     assert [round(sum(p.numel() for p in m.parameters()) / 1e6, 1) for m in (unet, vae)] == [
@@ -89,7 +89,7 @@ def test_the_full_sizes_are_those_of_the_paper() -> None:
         (unet, full.unet_rank, CONVOLUTIONAL, "UNet adapter"),
     ):
         weights = lora.parameters(lora.add(module, rank, targets, seed=0))
-        assert round(sum(p.numel() for p in weights) / 1e6, 2) == train_step.COUNTS[name]
+        assert round(sum(p.numel() for p in weights) / 1e6, 2) == full_networks.COUNTS[name]
 
 
 def test_a_missed_bar_is_said() -> None:
