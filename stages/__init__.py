@@ -75,10 +75,13 @@ def reason(error: Exception) -> str:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and those behind it: a library may raise another one, without its words."""
+    """The error and those that it was raised from: a library may leave out their words.
+
+    Not those that were being handled, as the program goes on with less where memory runs out.
+    """
     while error:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
 
 
 def last_word(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ def said(error: Exception) -> str:
     def main() -> None:
         raise error
 
+    return said_by(main)
+
+
+def said_by(main: Callable[[], None]) -> str:
     with pytest.raises(SystemExit) as caught:
         call(main, [])
     return str(caught.value.code).partition(": ")[2]
@@ -74,6 +79,16 @@ def test_a_mistake_of_the_program_is_not_hidden() -> None:
 
     with pytest.raises(RuntimeError, match="shapes differ"):
         call(main, [])
+
+
+def test_a_mistake_after_memory_has_run_out_is_not_hidden() -> None:
+    def main() -> None:
+        try:
+            raise MemoryError
+        except MemoryError:
+            raise ImportError("no such name")  # noqa: B904 - what the program does next
+
+    assert said_by(main) == "no such name"
 
 
 def test_a_process_whose_neighbour_has_ended_shows_no_traceback(tmp_path: Path) -> None:
