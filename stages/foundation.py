@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from omgsr import config
-from omgsr.core import images
+from omgsr.core import fingerprint, images
 from omgsr.data import photographs
 from omgsr.models import foundation
 from omgsr.models.settings import Foundation
@@ -26,12 +26,22 @@ def train(settings: config.Config) -> None:
     plan = settings.foundation.training
     if settings.exact:
         torch.set_num_threads(1)  # the number of cores is no part of the weights
-    steps = plan.vae_steps + plan.unet_steps + plan.feature_steps if plan else 0
-    pictures = [images.read_rgb(photographs.locate(n)) for n in settings.data.train.photographs]
-    with tqdm(total=steps, unit="step") as bar:
-        for network, _, loss in foundation.train(OUT, pictures, settings.foundation, settings.seed):
+    totals = {}
+    if plan:
+        steps = (plan.vae_steps, plan.denoiser_steps, plan.feature_steps)
+        totals = dict(zip(("autoencoder", "denoiser", "features"), steps, strict=True))
+    found = [photographs.locate(name) for name in settings.data.train.photographs]
+    inputs = [repr(plan), repr(settings.foundation.backbone), str(settings.seed)]
+    inputs += [fingerprint.sha256(path) for path in found]
+    key = fingerprint.work_name(("core", "data", "models"), ("torch", "diffusers"), inputs)
+    work, pictures = workspace() / "work" / "foundation" / key, [images.read_rgb(p) for p in found]
+    with tqdm(unit="step") as bar:
+        for network, step, loss in foundation.train(
+            OUT, pictures, settings.foundation, settings.seed, work
+        ):
+            bar.total, bar.n = totals[network], step
             bar.set_description(f"{network} loss {loss:.4f}", refresh=False)
-            bar.update()
+            bar.update(0)
 
 
 def located(section: Foundation, root: Path) -> Foundation:

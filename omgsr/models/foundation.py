@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from omgsr.core import files, seeding
 from omgsr.data.dead_leaves import dead_leaves
 from omgsr.models import catalogue, feature_weights, features, model_folder, pretraining, prompt
+from omgsr.models.backbones.base import Backbone
 from omgsr.models.backbones.from_folder import FAMILIES
 from omgsr.models.pretraining import Course, CropPool, Losses
 from omgsr.models.settings import Foundation, FoundationTraining
@@ -25,16 +26,37 @@ _SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_*/model-*-of-*.
 
 
 def ship(out: Path, settings: Foundation) -> None:
-    """Copies the small model that the package carries (omgsr/assets/mini)."""
+    """Copies the small model that the package carries (omgsr/assets/mini, mini_flow)."""
     _require_no_prompt(settings)
-    for part in ("model", "features"):
-        shutil.copytree(pretraining.MINI / part, out / part, dirs_exist_ok=True)
-    shutil.copyfile(pretraining.MINI / prompt.EMBEDDING, out / prompt.EMBEDDING)
+    home = pretraining.ASSETS / shipped(settings)
+    for part in ("model/vae", "features"):
+        _copy_shared(part, out)
+    shutil.copytree(home / "model", out / "model", dirs_exist_ok=True)
+    shutil.copyfile(home / prompt.EMBEDDING, out / prompt.EMBEDDING)
     write_card(out, Path("model"), settings)
 
 
-def train(out: Path, photographs: list[np.ndarray], settings: Foundation, seed: int) -> Losses:
-    """Trains the small model from random weights; yields (network, step, loss)."""
+def shipped(settings: Foundation) -> str:
+    """Folder of the backbone below omgsr/assets."""
+    return settings.backbone if settings.backbone == "mini_flow" else "mini"
+
+
+def _copy_shared(part: str, out: Path) -> None:
+    """What both small models have in common."""
+    shutil.copytree(pretraining.MINI / part, out / part, dirs_exist_ok=True)
+
+
+def train(
+    out: Path,
+    photographs: list[np.ndarray],
+    settings: Foundation,
+    seed: int,
+    work: Path | None = None,
+) -> Losses:
+    """Trains the small model from random weights; yields (network, step, loss).
+
+    With a folder `work` a killed training goes on from its last checkpoint, to the same weights.
+    """
     _require_no_prompt(settings)
     plan = settings.training
     if plan is None:
@@ -48,7 +70,7 @@ def train(out: Path, photographs: list[np.ndarray], settings: Foundation, seed: 
         for i in range(plan.dead_leaves)
     ]
     pool = CropPool(photographs + leaves, plan.image_size)
-    yield from _train_networks(out, pool, plan, seed)
+    yield from _train_networks(out, pool, plan, settings, seed, work)
     write_card(out, Path("model"), settings)
 
 
@@ -61,31 +83,64 @@ def _require_no_prompt(settings: Foundation) -> None:
         )
 
 
-def _train_networks(out: Path, pool: CropPool, plan: FoundationTraining, seed: int) -> Losses:
+def _train_networks(
+    out: Path,
+    pool: CropPool,
+    plan: FoundationTraining,
+    settings: Foundation,
+    seed: int,
+    work: Path | None,
+) -> Losses:
     def course(name: str, steps: int, batch: int, lr: float) -> Course:
         torch.manual_seed(seeding.derive(seed, "foundation", name))  # fresh weights, this process
         rng = seeding.rng(seed, "foundation", name)
-        return Course(pool, rng, steps, batch, lr)
+        return Course(pool, rng, steps, batch, lr, work)
 
-    todo = course("vae", plan.vae_steps, plan.vae_batch, plan.vae_lr)
-    vae = pretraining.small_vae()
-    yield from pretraining.train_vae(vae, todo)
-    vae.half().save_pretrained(out / "model" / "vae")
+    if plan.vae_steps:
+        todo = course("vae", plan.vae_steps, plan.vae_batch, plan.vae_lr)
+        vae = pretraining.small_vae()
+        yield from pretraining.train_vae(vae, todo)
+        vae.half().save_pretrained(out / "model" / "vae")
+    else:
+        _copy_shared("model/vae", out)
 
-    todo = course("unet", plan.unet_steps, plan.unet_batch, plan.unet_lr)
-    unet = pretraining.small_unet()
-    embedding = torch.randn(pretraining.PROMPT_SHAPE)
-    yield from pretraining.train_unet(unet, vae.float(), embedding, todo)
-    unet.half().save_pretrained(out / "model" / "unet")
-    pretraining.sd_scheduler().save_pretrained(out / "model" / "scheduler")
+    family = FAMILIES[settings.backbone]
+    name = family.denoiser_folder
+    todo = course(name, plan.denoiser_steps, plan.denoiser_batch, plan.denoiser_lr)
+    backbone = _fresh_backbone(out / "model", settings)
+    yield from pretraining.train_denoiser(backbone, todo)
+    backbone.denoiser.half().save_pretrained(out / "model" / name)
     for weights in (out / "model").rglob("*.safetensors"):
         files.share(weights)
-    save_file({"prompt": embedding}, out / prompt.EMBEDDING)
+    save_file(backbone.prompt, out / prompt.EMBEDDING)
 
+    if not plan.feature_steps:
+        _copy_shared("features", out)
+        return
     todo = course("features", plan.feature_steps, plan.feature_batch, plan.feature_lr)
     convnext = pretraining.small_features()
     yield from pretraining.train_features(convnext, todo)
     features.save(convnext, out / "features", pretraining.FEATURES)
+
+
+def _fresh_backbone(model: Path, settings: Foundation) -> Backbone:
+    """A denoiser of random weights over the VAE in `model`, which gets the scheduler too."""
+    family, name = FAMILIES[settings.backbone], shipped(settings)
+    scheduler = pretraining.ASSETS / name / "model" / "scheduler"
+    shutil.copytree(scheduler, model / "scheduler", dirs_exist_ok=True)
+    origin = settings.timestep_origin
+    card = {"timestep_origin": origin, **family.card_fields(model, origin, settings.resolution)}
+    vae = family.load_vae(model / "vae").float()
+    shift, scale = family.statistics(vae.config)
+    denoiser = pretraining.small_denoiser(name, family)
+    return family(
+        vae=vae,
+        denoiser=denoiser,
+        schedule=family.noise_schedule(model, card),
+        prompt=pretraining.fresh_prompt(name),
+        shift=shift,
+        scale=scale,
+    )
 
 
 def link(out: Path, folder: Path, settings: Foundation, prompts: Path | None = None) -> None:
@@ -142,7 +197,7 @@ def write_card(out: Path, model: Path, settings: Foundation) -> None:
     card = {
         "backbone": settings.backbone,
         "source": settings.source,
-        "model": settings.path or "mini",
+        "model": settings.path or shipped(settings),
         "path": str(model),
         "revision": settings.revision,
         "prompt": settings.prompt,

@@ -1,11 +1,14 @@
-"""Pre-training of the small latent diffusion model that stands in for SD2.1 where no download is.
+"""Pre-training of the small models that stand in for SD2.1 and FLUX.1-dev where no download is.
 
-Three networks of the real classes, trained one after the other from random weights:
-an AutoencoderKL (4x reduction), a UNet2DConditionModel that predicts eps under SD2.1's schedule
-(Eq. 2), and a timm ConvNeXt that tells images and their degradations apart.
+Networks of the real classes, trained one after the other from random weights: an AutoencoderKL
+(4x reduction), a denoiser over its latents, and a timm ConvNeXt that tells images and their
+degradations apart. The denoiser is a UNet2DConditionModel that predicts eps under SD2.1's schedule
+(Eq. 2), or a FluxTransformer2DModel that predicts v under FLUX.1-dev's (Eq. 17).
 Every function trains one of them and yields its steps, so that the caller owns progress.
 """
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +19,29 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from omgsr.core import files
+from omgsr.core import checkpoints, files
+from omgsr.models.backbones.base import Backbone
+from omgsr.models.text_encoders import Tensors
 
-MINI = Path(__file__).parents[1] / "assets" / "mini"
-"""The small model that the package carries; its configurations are those of what is trained."""
+ASSETS = Path(__file__).parents[1] / "assets"
+MINI = ASSETS / "mini"
+"""The small model that the package carries; its configurations are those of what is trained.
+`mini_flow` beside it has a denoiser, a scheduler and a prompt of its own, and the VAE of `mini`."""
 FEATURES: dict[str, Any] = files.read_json(MINI / "features" / "config.json")
 """The small ConvNeXt of the pretext, in the form that features.load reads; its mean and std bring
 inputs in [0, 1] to [-1, 1], as the pretext saw them."""
-PROMPT_SHAPE = (1, 4, 32)  # (batch, tokens, width) of the one prompt embedding the small UNet knows
+PROMPTS: dict[str, dict[str, tuple[int, ...]]] = {
+    "mini": {"prompt": (1, 4, 32)},
+    "mini_flow": {"pooled": (1, 32), "sequence": (1, 4, 32)},
+}
+"""Shapes of the one prompt's embedding that a small denoiser knows."""
+KEEP_EVERY = 100
+"""Steps between two checkpoints."""
+REUSE = 4
+"""Steps that the latents of a batch serve; to encode them costs as much as such a step."""
 _SCALES = (1.0, 0.7, 0.5, 0.35)
 Losses = Iterator[tuple[str, int, float]]
 """(network, step, loss) of every step."""
@@ -40,20 +55,24 @@ def small_vae() -> AutoencoderKL:
     return vae
 
 
-def small_unet() -> UNet2DConditionModel:
-    """3.0 M weights; latents (B, 8, h, w), a timestep and a prompt => eps (B, 8, h, w)."""
-    config = UNet2DConditionModel.load_config(MINI / "model" / "unet")
-    return UNet2DConditionModel.from_config(config)
+def small_denoiser(name: str, family: type[Backbone]) -> Any:
+    """`mini`: a UNet of 3.0 M weights; `mini_flow`: a transformer of FLUX's class, 3.9 M.
+
+    Both have latents (B, 8, h, w); where their output starts as zeros, training moves it.
+    """
+    kind = family.denoiser_class
+    config = kind.load_config(ASSETS / name / "model" / family.denoiser_folder)
+    return kind.from_config(config)
+
+
+def fresh_prompt(name: str) -> Tensors:
+    """A random embedding, from torch's own generator: the model has one prompt and no text."""
+    return {part: torch.randn(shape) for part, shape in PROMPTS[name].items()}
 
 
 def small_features() -> nn.Module:
     """0.4 M weights; stages of 24, 48 and 96 channels, and a last one for the pretext alone."""
     return timm.create_model(FEATURES["architecture"], num_classes=0, **FEATURES["arguments"])
-
-
-def sd_scheduler() -> DDPMScheduler:
-    """SD2.1-base's own schedule: scaled-linear betas 0.00085 to 0.012, eps prediction."""
-    return DDPMScheduler.from_config(DDPMScheduler.load_config(MINI / "model" / "scheduler"))
 
 
 class CropPool:
@@ -116,6 +135,8 @@ class Course:
     """Crops a step."""
     lr: float
     """Largest learning rate."""
+    work: Path | None = None
+    """Folder where a killed training continues; None starts again."""
 
     def noise(self) -> torch.Generator:
         """Where the noise of a training comes from, drawn from its `rng`."""
@@ -131,29 +152,28 @@ def train_vae(vae: AutoencoderKL, course: Course) -> Losses:
         recon = vae.decode(posterior.sample(noise)).sample
         return F.l1_loss(recon.float(), x) + 1e-4 * posterior.kl().float().mean() / x[0].numel()
 
-    yield from _minimise("autoencoder", vae, loss, course)
+    yield from _minimise("autoencoder", vae, loss, course, noise)
     with torch.inference_mode():
         z = vae.encode(course.pool.batch(course.rng, 64)[0]).latent_dist.mode()
     vae.register_to_config(scaling_factor=round(1 / float(z.std()), 5))
 
 
-def train_unet(
-    unet: UNet2DConditionModel, vae: AutoencoderKL, prompt: Tensor, course: Course
-) -> Losses:
-    """Eq. 2 on the latents of `vae`: ||eps_theta(z_t, t, c) - eps||^2 at uniform t."""
-    scheduler = sd_scheduler()
-    noise = course.noise()
-    vae.requires_grad_(False)
+def train_denoiser(backbone: Backbone, course: Course) -> Losses:
+    """Eqs. 2 and 17 on the latents of its VAE: ||f(z_t, t, c) - target||^2 at uniform t."""
+    noise, schedule = course.noise(), backbone.schedule
 
-    def loss(x: Tensor, _: Tensor) -> Tensor:
-        with torch.no_grad():
-            z = vae.encode(x).latent_dist.mode().float() * vae.config.scaling_factor
+    @torch.no_grad()
+    def latents(x: Tensor) -> Tensor:
+        return backbone.encode(x).float()
+
+    def loss(z: Tensor, _: Tensor) -> Tensor:
         eps = torch.randn(z.shape, generator=noise)
-        t = torch.randint(1000, (len(z),), generator=noise)
-        z_t = scheduler.add_noise(z, eps, t)
-        return F.mse_loss(unet(z_t, t, prompt.expand(len(z), -1, -1)).sample.float(), eps)
+        t = torch.randint(1, schedule.last + 1, (len(z),), generator=noise)
+        output = backbone.predict(schedule.add_noise(z, eps, t), t).float()
+        return F.mse_loss(output, schedule.target(z, eps, t))
 
-    yield from _minimise("denoiser", unet, loss, course)
+    denoiser = backbone.denoiser.requires_grad_(True)
+    yield from _minimise("denoiser", denoiser, loss, course, noise, latents)
 
 
 def train_features(model: Any, course: Course) -> Losses:
@@ -170,20 +190,32 @@ def train_features(model: Any, course: Course) -> Losses:
         wanted = torch.cat([blur, grain], dim=1).flatten(1)
         return F.cross_entropy(out[:, :-2], which) + 5 * F.mse_loss(out[:, -2:], wanted)
 
-    yield from _minimise("features", pretext, loss, course)
+    yield from _minimise("features", pretext, loss, course, noise)
 
 
 def _minimise(
-    name: str, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], course: Course
+    name: str,
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    course: Course,
+    noise: torch.Generator,
+    prepare: Callable[[Tensor], Tensor] | None = None,
 ) -> Losses:
-    """AdamW in bf16 autocast, linear warm-up over 2 % and cosine decay to zero; yields losses."""
+    """AdamW, linear warm-up over 2 % and cosine decay to zero; yields losses.
+
+    What `prepare` makes of a batch serves REUSE steps, each with noise of its own. In bf16 where
+    the processor has it (elsewhere it is ten times slower than fp32).
+    """
     model.train()
     steps, lr = course.steps, course.lr
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.02)
-    for step in range(1, steps + 1):
-        x, which = course.pool.batch(course.rng, course.batch)
-        with torch.autocast("cpu", torch.bfloat16):
+    parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    for step in range(_resumed(name, parts, course, noise) + 1, steps + 1):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16()):
+            if prepare is None or step % REUSE == 1:
+                x, which = course.pool.batch(course.rng, course.batch)
+                x = prepare(x) if prepare else x
             value = loss(x, which)
         optimiser.zero_grad(set_to_none=True)
         value.backward()
@@ -191,4 +223,36 @@ def _minimise(
         optimiser.step()
         schedule.step()
         yield name, step, float(value.detach())
+        if course.work and (step % KEEP_EVERY == 0 or step == steps):
+            _keep(name, step, parts, course, noise)
     model.eval()
+
+
+def fast_bf16() -> bool:
+    """Whether oneDNN computes in bf16 here and is not held back (core/exact.py)."""
+    held = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT") in ("AVX2", "SSE41", "AVX")
+    return not held and torch.cpu._is_avx512_bf16_supported()
+
+
+def _keep(
+    name: str, step: int, parts: dict[str, Any], course: Course, noise: torch.Generator
+) -> None:
+    """Writes all that the next steps depend on."""
+    assert course.work is not None
+    state = {part: one.state_dict() for part, one in parts.items()}
+    drawn = {"rng": json.dumps(course.rng.bit_generator.state), "noise": noise.get_state()}
+    checkpoints.save(course.work / f"{name}.pt", {"step": step, **drawn, **state})
+
+
+def _resumed(
+    name: str, parts: dict[str, Any], course: Course, noise: torch.Generator
+) -> int:
+    """Steps that a killed training had kept, which are taken up; 0 of a new one."""
+    state = checkpoints.load(course.work / f"{name}.pt") if course.work else None
+    if state is None:
+        return 0
+    for part, one in parts.items():
+        one.load_state_dict(state[part])
+    course.rng.bit_generator.state = json.loads(state["rng"])
+    noise.set_state(state["noise"])
+    return int(state["step"])

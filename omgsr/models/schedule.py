@@ -19,6 +19,8 @@ from torch import Tensor
 from omgsr.models.flow_table import FlowTable
 
 Prediction = Literal["epsilon", "v_prediction", "flow"]
+Timestep = int | Tensor
+"""One t of a batch, or one of every image: (B,) int64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,36 +85,49 @@ class NoiseSchedule:
             raise ValueError(f"timestep {t} is outside 1..{self.last}")
         return t - self.origin
 
+    def indices(self, t: Tensor) -> Tensor:
+        """The same of every image of a batch: (B,) int64 => (B,) int64."""
+        if not bool(((t >= 1) & (t <= self.last)).all()):
+            raise ValueError(f"timesteps {t.tolist()} are not all in 1..{self.last}")
+        return t - self.origin
+
     def coefficients(self, t: int) -> tuple[float, float]:
         """(signal, noise) at timestep t in 1..last."""
         i = self.index(t)
         return float(self.signal[i]), float(self.noise[i])
 
-    def add_noise(self, z: Tensor, eps: Tensor, t: int) -> Tensor:
+    def of(self, z: Tensor, t: Timestep) -> tuple[Tensor | float, Tensor | float]:
+        """(signal, noise) for latents (B, C, h, w): numbers, or (B, 1, 1, 1) of every image."""
+        if isinstance(t, int):
+            return self.coefficients(t)
+        i, each = self.indices(t).cpu(), (-1, *[1] * (z.ndim - 1))
+        return self.signal[i].to(z).view(each), self.noise[i].to(z).view(each)
+
+    def add_noise(self, z: Tensor, eps: Tensor, t: Timestep) -> Tensor:
         """z_t from a clean latent and noise of its shape (Eqs. 1 and 16)."""
-        signal, noise = self.coefficients(t)
+        signal, noise = self.of(z, t)
         return signal * z + noise * eps
 
-    def predict_clean(self, z_t: Tensor, output: Tensor, t: int) -> Tensor:
+    def predict_clean(self, z_t: Tensor, output: Tensor, t: Timestep) -> Tensor:
         """The clean latent from the denoiser's output: the one step t -> 0 (Eq. 7).
 
         epsilon:       (z_t - noise * output) / signal
         v_prediction:  signal * z_t - noise * output
         flow:          z_t - noise * output
         """
-        signal, noise = self.coefficients(t)
+        signal, noise = self.of(z_t, t)
         if self.prediction == "epsilon":
             return (z_t - noise * output) / signal
         if self.prediction == "v_prediction":
             return signal * z_t - noise * output
         return z_t - noise * output
 
-    def target(self, z: Tensor, eps: Tensor, t: int) -> Tensor:
+    def target(self, z: Tensor, eps: Tensor, t: Timestep) -> Tensor:
         """What the denoiser is trained to give for add_noise(z, eps, t) (Eqs. 2 and 17).
 
         epsilon: eps,   v_prediction: signal * eps - noise * z,   flow: eps - z
         """
-        signal, noise = self.coefficients(t)
+        signal, noise = self.of(z, t)
         if self.prediction == "epsilon":
             return eps
         if self.prediction == "v_prediction":

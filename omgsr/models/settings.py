@@ -23,17 +23,18 @@ class FoundationTraining:
     """Side of the crops, pixels."""
     dead_leaves: Whole
     """Generated images beside the packaged photographs of data.train."""
-    # Optimiser steps of the autoencoder, the denoiser and the feature network.
-    vae_steps: Count
-    unet_steps: Count
-    feature_steps: Count
+    # Optimiser steps of the autoencoder, the denoiser and the feature network; 0 of the first or
+    # the last takes the one that the package carries.
+    vae_steps: Whole
+    denoiser_steps: Count
+    feature_steps: Whole
     # Crops a step.
     vae_batch: Count
-    unet_batch: Count
+    denoiser_batch: Count
     feature_batch: Count
     # Largest learning rate of AdamW.
     vae_lr: Positive
-    unet_lr: Positive
+    denoiser_lr: Positive
     feature_lr: Positive
 
 
@@ -42,8 +43,8 @@ class Foundation:
     """The pre-trained latent diffusion model."""
 
     backbone: Literal[
-        "mini", "sd15", "sd21-base", "sd21-768", "sd", "flux1-dev", "sd35-medium", "sd35-large",
-        "qwen-image", "z-image",
+        "mini", "mini_flow", "sd15", "sd21-base", "sd21-768", "sd", "flux1-dev", "sd35-medium",
+        "sd35-large", "qwen-image", "z-image",
     ]  # fmt: skip
     """Name of the model (models/catalogue.py); `sd` is any other Stable Diffusion, unchecked."""
     source: Literal["shipped", "train", "folder", "hub"]

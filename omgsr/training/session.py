@@ -2,16 +2,15 @@
 
 import math
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
-from omgsr.core import files
+from omgsr.core import checkpoints, files
+from omgsr.core.checkpoints import CheckpointError
 from omgsr.core.fingerprint import sha256, work_name
 from omgsr.data.manifest import Row
 from omgsr.evaluation import metrics
@@ -24,10 +23,6 @@ Validate = Callable[[Generator], Mapping[str, float]]
 CHECKPOINT = "checkpoint.pt"
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read."""
-
-
 def fingerprint(values: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """16 hex digits of all that decides the trained bytes: settings, pairs, code, torch.
 
@@ -38,38 +33,6 @@ def fingerprint(values: Mapping[str, Any], rows: Sequence[Row]) -> str:
     inputs += [f"{row}{os.path.getsize(row.hq)}{sha256(row.lq)}" for row in rows]
     rooms = ("core", "data", "evaluation", "models", "method", "training")
     return work_name(rooms, ("torch",), inputs)
-
-
-def save(work: Path, state: dict[str, Any]) -> None:
-    """Writes a checkpoint whole or not at all; the one before it is replaced."""
-    with files.atomic(work / CHECKPOINT) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:  # torch's own, of a position, where a disk is full
-            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
-
-
-def load(work: Path) -> dict[str, Any] | None:
-    """The last checkpoint, or None; tensors and plain values only, never code."""
-    path = work / CHECKPOINT
-    if not path.exists():
-        return None
-    try:
-        _check(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path} cannot be read ({reason}); remove it to train from the start"
-        ) from error
-
-
-def _check(path: Path) -> None:
-    """Refuses a file that is not as it was written: torch does not look at its checksums."""
-    with zipfile.ZipFile(path) as file:
-        broken = file.testzip()
-    if broken is not None:
-        raise ValueError(f"it has changed since it was written, in {broken}")
 
 
 @dataclass(kw_only=True)
@@ -91,7 +54,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self._folder = self.work.stat() if self.work.is_dir() else None
-        state = load(self.work)
+        state = checkpoints.load(self.work / CHECKPOINT)
         if state is not None:
             self.trainer.load_state_dict(state["trainer"])
             self.history, self.best = state["history"], state["best"]
@@ -117,7 +80,8 @@ class Session:
         """Writes the state of this moment."""
         self._require_folder()
         trainer = self.trainer.state_dict()
-        save(self.work, {"trainer": trainer, "history": self.history, "best": self.best})
+        state = {"trainer": trainer, "history": self.history, "best": self.best}
+        checkpoints.save(self.work / CHECKPOINT, state)
 
     def _require_folder(self) -> None:
         """Refuses another folder of this name, which has no pictures of earlier steps."""

@@ -4,35 +4,53 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import huggingface_hub
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from omgsr.core import files
+from omgsr.core import files, images
+from omgsr.data import photographs
 from omgsr.data.dead_leaves import dead_leaves
 from omgsr.method.generator import Generator
 from omgsr.models import features, foundation, pretraining, prompt
 from omgsr.models.backbones import from_folder
+from omgsr.models.backbones.flux import MiniFlow
+from omgsr.models.backbones.stable_diffusion import Mini
 from omgsr.models.settings import Features, FoundationTraining
 from stages import foundation as stage
 from tests.helpers import hub, models
 from tests.helpers.restoring import restore
 
-ASSETS = Path(foundation.__file__).parents[1] / "assets" / "mini"
+ASSETS = pretraining.MINI
+FLOW_ASSETS = pretraining.ASSETS / "mini_flow"
 FEW = FoundationTraining(
-    image_size=32, dead_leaves=1, vae_steps=2, unet_steps=2, feature_steps=2,
-    vae_batch=2, unet_batch=2, feature_batch=2, vae_lr=1e-3, unet_lr=1e-3, feature_lr=1e-3,
+    image_size=32, dead_leaves=1, vae_steps=2, denoiser_steps=2, feature_steps=2,
+    vae_batch=2, denoiser_batch=2, feature_batch=2, vae_lr=1e-3, denoiser_lr=1e-3, feature_lr=1e-3,
 )  # fmt: skip
+
+
+FLOW: dict[str, Any] = {"backbone": "mini_flow", "timestep_origin": 0, "resolution": 96}
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shipped")
     foundation.ship(folder, models.section())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shipped_flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shipped_flow")
+    foundation.ship(folder, models.section(**FLOW))
     return folder
 
 
@@ -66,14 +84,14 @@ def test_the_shipped_model_is_the_one_that_the_code_trains(shipped: Path) -> Non
     backbone = from_folder.load(shipped)
     for got, fresh, weights in (
         (backbone.vae, pretraining.small_vae(), 1.6e6),
-        (backbone.denoiser, pretraining.small_unet(), 3.0e6),
+        (backbone.denoiser, pretraining.small_denoiser("mini", Mini), 3.0e6),
     ):
         shapes, expected = ({k: v.shape for k, v in m.state_dict().items()} for m in (got, fresh))
         assert shapes == expected
         assert sum(p.numel() for p in fresh.parameters()) == pytest.approx(weights, rel=0.03)
     assert backbone.schedule.prediction == "epsilon"
     assert float(backbone.schedule.signal[273] ** 2) == pytest.approx(0.63574, abs=5e-6)
-    assert backbone.prompt["prompt"].shape == pretraining.PROMPT_SHAPE
+    assert backbone.prompt["prompt"].shape == pretraining.PROMPTS["mini"]["prompt"]
     fresh = pretraining.small_features()
     assert [info["num_chs"] for info in fresh.feature_info] == [24, 48, 96, 48]
     state = load_file(shipped / "features" / "model.safetensors")
@@ -82,13 +100,63 @@ def test_the_shipped_model_is_the_one_that_the_code_trains(shipped: Path) -> Non
     }.items()
 
 
+def test_the_shipped_flow_model_is_the_one_that_the_code_trains(shipped_flow: Path) -> None:
+    backbone = from_folder.load(shipped_flow)
+    fresh = pretraining.small_denoiser("mini_flow", MiniFlow)
+    got = {k: v.shape for k, v in backbone.denoiser.state_dict().items()}
+    assert got == {k: v.shape for k, v in fresh.state_dict().items()}
+    assert 3e6 <= sum(p.numel() for p in fresh.parameters()) <= 5e6
+    shapes = {name: tuple(tensor.shape) for name, tensor in backbone.prompt.items()}
+    assert shapes == pretraining.PROMPTS["mini_flow"]
+    size = sum(path.stat().st_size for path in FLOW_ASSETS.rglob("*") if path.is_file())
+    assert size <= 10 * 2**20
+
+
+def test_the_shipped_flow_model_predicts_velocity(shipped_flow: Path) -> None:
+    """Better than the best answer that knows no image, v = eps - 0, at every third of its table."""
+    backbone = from_folder.load(shipped_flow)
+    picture = images.read_rgb(photographs.locate("chelsea"))[:192, :192]
+    x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.inference_mode():
+        z = backbone.encode(x.unfold(2, 96, 96).unfold(3, 96, 96).flatten(2, 3)[0].transpose(0, 1))
+        eps = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+        for t in (100, 400, 700):
+            z_t = backbone.schedule.add_noise(z, eps, t)
+            v, wanted = backbone.predict(z_t, t), backbone.schedule.target(z, eps, t)
+            assert F.mse_loss(v, wanted) < 0.7 * F.mse_loss(eps, wanted)
+
+
+def test_one_timestep_of_each_image_is_the_same_as_one_of_all(shipped_flow: Path) -> None:
+    backbone = from_folder.load(shipped_flow)
+    z = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        both = backbone.predict(z, torch.tensor([100, 700]))
+        alone = torch.cat([backbone.predict(z[:1], 100), backbone.predict(z[1:], 700)])
+    torch.testing.assert_close(both, alone)
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    photograph = dead_leaves(np.random.default_rng(0), 80, 64)
+    few = replace(FEW, vae_steps=0, feature_steps=0, denoiser_steps=6)
+    settings = models.section(source="train", training=few, **FLOW)
+    with mock.patch.object(pretraining, "KEEP_EVERY", 4):
+        list(foundation.train(tmp_path / "whole", [photograph], settings, seed=0))
+        killed = foundation.train(tmp_path / "b", [photograph], settings, 0, tmp_path / "work")
+        assert [step for _, step, _ in islice(killed, 5)] == [1, 2, 3, 4, 5]
+        again = foundation.train(tmp_path / "b", [photograph], settings, 0, tmp_path / "work")
+        assert [step for _, step, _ in again] == [5, 6]
+    for part in ("prompt.safetensors", "model/transformer/diffusion_pytorch_model.safetensors"):
+        assert (tmp_path / "b" / part).read_bytes() == (tmp_path / "whole" / part).read_bytes()
+
+
 def test_the_shipped_files_name_no_path_of_the_machine_that_made_them() -> None:
-    for path in ASSETS.rglob("*.json"):
+    for path in (*ASSETS.rglob("*.json"), *FLOW_ASSETS.rglob("*.json")):
         assert not str(json.loads(path.read_text()).get("_name_or_path", "")).startswith("/"), path
 
 
 def test_the_shipped_weights_are_safetensors_alone() -> None:
-    suffixes = {path.suffix for path in ASSETS.rglob("*") if path.is_file()}
+    both = (*ASSETS.rglob("*"), *FLOW_ASSETS.rglob("*"))
+    suffixes = {path.suffix for path in both if path.is_file()}
     assert suffixes <= {".json", ".md", ".safetensors"}
 
 
@@ -132,7 +200,7 @@ def test_a_trained_foundation_is_whole(
 
 def test_training_depends_on_the_seed_alone(tmp_path: Path) -> None:
     photograph = dead_leaves(np.random.default_rng(0), 48, 48)
-    few = replace(FEW, vae_steps=1, unet_steps=1, feature_steps=1)
+    few = replace(FEW, vae_steps=1, denoiser_steps=1, feature_steps=1)
     cards = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(len(cards))

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import torch
 
-from omgsr.core import files
+from omgsr.core import checkpoints, files
+from omgsr.core.checkpoints import CheckpointError
 from omgsr.data.datasets import Pairs
 from omgsr.data.manifest import Row
 from omgsr.method import lora
-from omgsr.training import session as checkpoint
-from omgsr.training.session import CheckpointError, Session, fingerprint
+from omgsr.training.session import Session, fingerprint
 from omgsr.training.trainer import NonFiniteLoss, fit
 from tests.helpers import models
 
@@ -101,7 +101,7 @@ def test_a_step_is_done_with_before_its_checkpoint_is_written(
     """Else a kill between the two would lose the preview of that step."""
     session, seen = start(tiny, tmp_path), []
     for terms in session.follow(fit(session.trainer, Pairs(rows, 4, None, 0))):
-        state = checkpoint.load(tmp_path)
+        state = checkpoints.load(tmp_path / "checkpoint.pt")
         seen.append((terms["step"], state["trainer"]["step"] if state else None))
     assert seen == [(1, None), (2, None), (3, 2), (4, 2), (5, 4)]
 
@@ -113,7 +113,7 @@ def test_steps_pass_through_unchanged(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
-    assert checkpoint.load(tmp_path) is None
+    assert checkpoints.load(tmp_path / "checkpoint.pt") is None
 
 
 @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])
@@ -132,14 +132,14 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(
 def test_no_flipped_bit_of_a_checkpoint_changes_what_is_loaded(tmp_path: Path) -> None:
     """torch itself does not look at the checksums that it writes."""
     state, path = {"weights": torch.arange(3000.0), "step": 4}, tmp_path / "checkpoint.pt"
-    checkpoint.save(tmp_path, state)
+    checkpoints.save(tmp_path / "checkpoint.pt", state)
     whole, refused = path.read_bytes(), 0
     for at in range(40, len(whole), 97):
         data = bytearray(whole)
         data[at] ^= 4
         path.write_bytes(data)
         try:
-            found = checkpoint.load(tmp_path)
+            found = checkpoints.load(tmp_path / "checkpoint.pt")
         except CheckpointError:
             refused += 1
         else:
@@ -149,15 +149,15 @@ def test_no_flipped_bit_of_a_checkpoint_changes_what_is_loaded(tmp_path: Path) -
 
 
 def test_a_full_disk_is_said_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, {"step": 4})
+    checkpoints.save(tmp_path / "checkpoint.pt", {"step": 4})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
         with pytest.raises(OSError, match="no room to write it"):
-            checkpoint.save(tmp_path, {"weights": torch.zeros(9000)})
+            checkpoints.save(tmp_path / "checkpoint.pt", {"weights": torch.zeros(9000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert checkpoint.load(tmp_path) == {"step": 4}
+    assert checkpoints.load(tmp_path / "checkpoint.pt") == {"step": 4}
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
@@ -174,7 +174,7 @@ def test_a_folder_that_is_deleted_meanwhile_is_said_and_leaves_no_checkpoint(
     goes_on = (lambda: run(session, rows, until=3)) if until == 3 else session.finish
     with pytest.raises(CheckpointError, match="was deleted while the training ran"):
         goes_on()
-    assert checkpoint.load(work) is None
+    assert checkpoints.load(work / "checkpoint.pt") is None
 
 
 class Payload:
@@ -194,7 +194,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     assert trap.exists()  # the payload works
     trap.unlink()
     with pytest.raises(CheckpointError, match="remove it") as caught:
-        checkpoint.load(tmp_path)
+        checkpoints.load(tmp_path / "checkpoint.pt")
     assert not trap.exists()
     assert "\n" not in str(caught.value)
 
@@ -204,7 +204,7 @@ def test_the_last_checkpoint_replaces_the_one_before(
 ) -> None:
     run(start(tiny, tmp_path), rows)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
-    state = checkpoint.load(tmp_path)
+    state = checkpoints.load(tmp_path / "checkpoint.pt")
     assert state is not None
     assert state["trainer"]["step"] == 4
     assert [terms["step"] for terms in state["history"]] == [1, 2, 3, 4]

@@ -10,7 +10,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from omgsr.models.backbones import loading
-from omgsr.models.schedule import NoiseSchedule
+from omgsr.models.schedule import NoiseSchedule, Timestep
 from omgsr.models.text_encoders import Embedding
 
 Latent = Literal["mode", "sample"]
@@ -188,8 +188,8 @@ class Backbone(nn.Module):
         """Raw latents => images, not clamped: (B, C, h, w) => (B, 3, h r, w r)."""
         return self.vae.decode(raw).sample
 
-    def predict(self, z_t: Tensor, t: int) -> Tensor:
-        """The denoiser's raw output at timestep t: (B, C, h, w) => (B, C, h, w)."""
+    def predict(self, z_t: Tensor, t: Timestep) -> Tensor:
+        """Raw output at timestep t, or at one of every image: (B, C, h, w) => (B, C, h, w)."""
         raise NotImplementedError
 
 

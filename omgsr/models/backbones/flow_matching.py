@@ -13,7 +13,7 @@ from torch import Tensor
 from omgsr.core import files
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.flow_table import FlowTable
-from omgsr.models.schedule import NoiseSchedule
+from omgsr.models.schedule import NoiseSchedule, Timestep
 
 PATCH = 2
 """Side of a token, latents."""
@@ -72,10 +72,12 @@ class FlowMatching(Backbone):
         """Side of a token in pixels: 16."""
         return PATCH * self.reduction
 
-    def sigma(self, z_t: Tensor, t: int) -> Tensor:
+    def sigma(self, z_t: Tensor, t: Timestep) -> Tensor:
         """The noise at t for every latent of a batch: (B,) fp32, exact whatever the arithmetic."""
-        noise = self.schedule.coefficients(t)[1]
-        return torch.full((len(z_t),), noise, device=z_t.device)
+        if isinstance(t, int):
+            noise = self.schedule.coefficients(t)[1]
+            return torch.full((len(z_t),), noise, device=z_t.device)
+        return self.schedule.noise[self.schedule.indices(t).cpu()].float().to(z_t.device)
 
 
 def packed(z: Tensor) -> Tensor:

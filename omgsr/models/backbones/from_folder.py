@@ -7,7 +7,7 @@ from omgsr.core import files
 from omgsr.core.fingerprint import sha256
 from omgsr.models import model_folder
 from omgsr.models.backbones.base import Backbone
-from omgsr.models.backbones.flux import Flux
+from omgsr.models.backbones.flux import Flux, MiniFlow
 from omgsr.models.backbones.qwen_image import QwenImage
 from omgsr.models.backbones.sd3 import StableDiffusion3
 from omgsr.models.backbones.stable_diffusion import Mini, StableDiffusion
@@ -19,6 +19,7 @@ FAMILIES: dict[str, type[Backbone]] = {
     **dict.fromkeys(("sd", "sd15", "sd21-base", "sd21-768"), StableDiffusion),
     "mini": Mini,
     "flux1-dev": Flux,
+    "mini_flow": MiniFlow,
     **dict.fromkeys(("sd35-medium", "sd35-large"), StableDiffusion3),
     "qwen-image": QwenImage,
     "z-image": ZImage,

@@ -17,6 +17,7 @@ from omgsr.models.backbones.flow_matching import (
     unpacked,
 )
 from omgsr.models.backbones.still_vae import StillVAE
+from omgsr.models.schedule import Timestep
 from omgsr.models.text_encoders import Embedding, Tensors
 
 TEMPLATE = (
@@ -71,7 +72,7 @@ class QwenImage(FlowMatching):
         """Most channels that the decoder has at the size of the image."""
         return int(self.vae.config.base_dim * self.vae.config.dim_mult[1])
 
-    def predict(self, z_t: Tensor, t: int) -> Tensor:
+    def predict(self, z_t: Tensor, t: Timestep) -> Tensor:
         """The v of the transformer at sigma_t: (B, C, h, w) => (B, C, h, w)."""
         height, width = z_t.shape[2:]
         tokens = self.denoiser(

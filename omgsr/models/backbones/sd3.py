@@ -11,6 +11,7 @@ from torch import Tensor
 from omgsr.core import files
 from omgsr.models import text_encoders
 from omgsr.models.backbones.flow_matching import JOINT_ATTENTION, FlowMatching
+from omgsr.models.schedule import Timestep
 from omgsr.models.text_encoders import Embedding, Tensors
 
 TOKENS = 256
@@ -55,7 +56,7 @@ class StableDiffusion3(FlowMatching):
         names=("pooled", "sequence"), encoders=(*_CLIPS, _T5), compute=_embed, optional=(_T5,)
     )
 
-    def predict(self, z_t: Tensor, t: int) -> Tensor:
+    def predict(self, z_t: Tensor, t: Timestep) -> Tensor:
         """The v of the transformer at 1000 sigma_t: (B, C, h, w) => (B, C, h, w)."""
         prompt = self.prompts(z_t)
         return self.denoiser(

@@ -8,7 +8,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from omgsr.models.backbones.base import CONVOLUTIONAL, Backbone
-from omgsr.models.schedule import NoiseSchedule
+from omgsr.models.schedule import NoiseSchedule, Timestep
 from omgsr.models.text_encoders import CLIP
 
 # The same names in encoder and denoiser, as in the official training: 1.48 M weights at rank 16 and
@@ -46,9 +46,10 @@ class StableDiffusion(Backbone):
         """Each level of the denoiser halves a tile as it halves the whole; it takes any latent."""
         return self.reduction * 2 ** (len(self.denoiser.config.block_out_channels) - 1)
 
-    def predict(self, z_t: Tensor, t: int) -> Tensor:
+    def predict(self, z_t: Tensor, t: Timestep) -> Tensor:
         """UNet output at t under the one prompt (epsilon or v, as the schedule says)."""
-        prompt, step = self.prompts(z_t)["prompt"], self.schedule.index(t)
+        prompt, schedule = self.prompts(z_t)["prompt"], self.schedule
+        step = schedule.index(t) if isinstance(t, int) else schedule.indices(t)
         return self.denoiser(z_t, step, encoder_hidden_states=prompt).sample
 
 

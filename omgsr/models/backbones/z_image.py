@@ -8,6 +8,7 @@ from torch import Tensor
 
 from omgsr.models import text_encoders
 from omgsr.models.backbones.flow_matching import FlowMatching
+from omgsr.models.schedule import Timestep
 from omgsr.models.text_encoders import Embedding, Tensors
 
 LONGEST = 512
@@ -31,7 +32,7 @@ class ZImage(FlowMatching):
     )  # fmt: skip
     embedding = Embedding(names=("sequence",), encoders=("text_encoder",), compute=_embed)
 
-    def predict(self, z_t: Tensor, t: int) -> Tensor:
+    def predict(self, z_t: Tensor, t: Timestep) -> Tensor:
         """The v, the network's output with its sign turned: (B, C, h, w) => (B, C, h, w)."""
         frames = self.denoiser(
             list(z_t[:, :, None]), 1 - self.sigma(z_t, t), list(self.prompts(z_t)["sequence"])
