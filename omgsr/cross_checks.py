@@ -30,6 +30,7 @@ def faults(sections: Mapping[str, Any], file: str) -> Iterator[Fault]:
         (_presets, ("degradation", "data", "benchmarks")),
         (_references, ("score", "benchmarks")),
         (_crops, ("data", "train", "benchmarks")),
+        (_shards, ("foundation", "train")),
         (_disjoint, ("data", "benchmarks")),
     ):
         if sections.keys() >= set(needed):
@@ -103,6 +104,12 @@ def _crops(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
         key = "data.crop" if train.crop is None else "train.crop"
         text = f"got official, which takes {OFFICIAL_SIDE} px or more, but {key} is {side}; "
         yield ("train", "heads"), text + "set that to as much, or heads to map"
+
+
+def _shards(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:
+    if sections["train"].shard and sections["foundation"].quantise:
+        text = "got true, but foundation.quantise is set: weights in 4 bits are not shared; "
+        yield ("train", "shard"), text + "set it to false, or foundation.quantise to null"
 
 
 def _disjoint(sections: Mapping[str, Any], _: str) -> Iterator[Fault]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from omgsr import config
 from omgsr.core import devices
 from omgsr.data import manifest
-from omgsr.inference import benchmarks
+from omgsr.inference import benchmarks, placement
 from omgsr.inference.restore import OneStep
 from omgsr.inference.settings import Infer
 from omgsr.method import run_card
@@ -41,11 +41,12 @@ def main(run: str) -> None:
 
 def load(model: Path, plan: Infer) -> OneStep:
     """The run as the profile wants it used, on the device that is there."""
-    generator, _ = run_card.load(model, Path("foundation"))
+    generator, _ = run_card.load(model, Path("foundation"), dtype=placement.weights(plan.dtype))
     options = {field.name: getattr(plan, field.name) for field in fields(plan)}
-    del options["batch"]
+    del options["batch"], options["offload"]
     workers = torch.get_num_threads()  # how many does not change the pictures
-    return OneStep(benchmarks.merge(generator).to(devices.pick()), **options, workers=workers)
+    placed = placement.place(benchmarks.merge(generator), devices.pick(), plan.offload)
+    return OneStep(placed, **options, workers=workers)
 
 
 if __name__ == "__main__":

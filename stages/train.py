@@ -64,14 +64,18 @@ def card(settings: config.Config, run: Run, resolved: dict[str, Any]) -> dict[st
 
 def trainer(settings: config.Config, about: dict[str, Any], processes: Processes) -> Trainer:
     """Fresh adapters and heads on the foundation, on this process' device."""
-    generator = Generator(from_folder.load(FOUNDATION), about["t"], about["latent"])
+    plan = settings.train
+    backbone = from_folder.load(FOUNDATION, memory.DTYPES[plan.precision.denoiser])
+    generator = Generator(backbone, about["t"], about["latent"])
     generator.add_adapters(about["encoder_rank"], about["unet_rank"], about["seed"])
     if about["losses"].get("vsd"):
         generator.add_regulariser(about["seed"])
     network = features.load(FOUNDATION / "features")
-    chosen = Settings(**vars(settings.train), losses=about["losses"], seed=about["seed"])
-    device = processes.device
-    memory.place(generator, network, device, chosen.precision, chosen.gradient_checkpointing)
+    chosen = Settings(**vars(plan), losses=about["losses"], seed=about["seed"])
+    device, shared_by = processes.device, processes if plan.shard else None
+    memory.place(
+        generator, network, device, plan.precision, plan.gradient_checkpointing, shared_by
+    )
     looked_at = perceptual.load((n for n, weight in chosen.losses.items() if weight), device)
     return Trainer(generator, network, chosen, processes, looked_at)
 
@@ -100,12 +104,14 @@ def train(session: Session, pairs: Pairs, shown: Pairs, plan: Train, log: Any) -
         for terms in session.follow(fit(state, pairs, plan.num_workers)):
             bar.set_postfix(loss=f"{terms['generator']:.3f}", refresh=False)
             bar.update()
+            due = state.step % plan.preview_every == 0 or state.step == plan.steps
+            if due and (main or plan.shard):  # all processes compute with what they share
+                with state.result() as generator:
+                    sheet = previews.sheet(generator, *grid)
             if not main:
                 continue
             log(state.step, {_shown(name): v for name, v in terms.items() if name != "step"})
-            if state.step % plan.preview_every == 0 or state.step == plan.steps:
-                with state.result() as generator:
-                    sheet = previews.sheet(generator, *grid)
+            if due:
                 path = session.work / "previews" / f"step-{state.step:06d}.png"
                 images.write_png(path, sheet)
                 log.picture(path, "previews")

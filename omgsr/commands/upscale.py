@@ -76,6 +76,11 @@ def _computation(parser: argparse.ArgumentParser) -> None:
         help="auto takes a GPU where there is one (default)")  # fmt: skip
     add("--dtype", "--weight_dtype", choices=("fp32", "bf16", "fp16"), default="fp32",
         help="arithmetic of the model (default: fp32)")  # fmt: skip
+    add("--quantise", choices=("nf4",),
+        help="weights of the denoiser in 4 bits, for a small GPU (default: as in the foundation)")
+    add("--offload", action="store_true",
+        help="keep the denoiser on the CPU, each layer on the GPU while it computes: a third of "
+        "the GPU memory or less, several times the time")
     add("--batch", type=int, metavar="N",
         help="images of one size that are restored together. A CPU computes small images one on "
         "each core (default: as many as it has cores; 1 for an image alone on all cores). On a GPU "

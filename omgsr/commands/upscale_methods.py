@@ -9,7 +9,7 @@ import torch
 from omgsr.baselines import registry
 from omgsr.core import files
 from omgsr.core.fingerprint import sha256
-from omgsr.inference import benchmarks
+from omgsr.inference import benchmarks, placement
 from omgsr.inference.restore import OneStep
 from omgsr.method import run_card
 from omgsr.models import prompt
@@ -39,7 +39,8 @@ def load(given: argparse.Namespace, where: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _omgsr(given: argparse.Namespace, where: Any, color: Any) -> tuple[Any, dict[str, Any]]:
-    generator, card = run_card.load(given.model, given.foundation, given.timestep)
+    reading = {"dtype": placement.weights(given.dtype), "quantise": given.quantise}
+    generator, card = run_card.load(given.model, given.foundation, given.timestep, **reading)
     about = files.read_json(given.foundation / "foundation.json")
     if given.prompt is not None:
         model = given.foundation / about["path"]
@@ -47,7 +48,7 @@ def _omgsr(given: argparse.Namespace, where: Any, color: Any) -> tuple[Any, dict
             raise ValueError(f"--prompt: {model} has no text_encoder/; leave --prompt out")
         backbone = generator.backbone
         backbone.prompt = prompt.embed(model, given.prompt, backbone.embedding)
-    generator = benchmarks.merge(generator).to(where)
+    generator = placement.place(benchmarks.merge(generator), where, given.offload)
     workers = torch.get_num_threads() if given.batch > 1 else None
     own = {name: getattr(given, name) for name in _OWN}
     method = OneStep(generator, color=color, workers=workers, view=given.view, **own)

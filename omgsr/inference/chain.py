@@ -49,7 +49,7 @@ class Chain:
         self.device = b.shift.device
         self.generator, self.view, self._workers = generator, view, workers
         self._notes = notes
-        part = partial(Part, precision=precision, notes=notes)
+        part = partial(Part, precision=precision, notes=notes, device=self.device)
         self.encoder = part("encoder", [b.vae.encoder, b.vae.quant_conv], b.moments)
         self.denoiser = part("denoiser", [b.denoiser], lambda z: b.predict(z, generator.t))
         self.decoder = part("decoder", [b.vae.post_quant_conv, b.vae.decoder], b.paint)

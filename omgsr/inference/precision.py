@@ -34,9 +34,10 @@ class Part:
         function: Callable[[Tensor], Tensor],
         precision: Precision,
         notes: list[str],
+        device: torch.device,
     ) -> None:
-        """`function` computes with `modules`; what happens is added to `notes`."""
-        self.name, self.function, self.notes = name, function, notes
+        """`function` computes with `modules` on `device`; what happens is added to `notes`."""
+        self.name, self.function, self.notes, self._device = name, function, notes, device
         together: Any = nn.ModuleList([m for m in modules if m is not None])
         self.modules = together
         self.context = Context(self.modules)
@@ -70,10 +71,6 @@ class Part:
                 f"the {self.name} gives infinities or NaN in fp32; check its weights and adapters"
             )
         return result
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.modules.parameters()).device
 
     def _run(self, x: Tensor, workers: int | None) -> Tensor:
         self.context.begin()

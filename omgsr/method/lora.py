@@ -16,6 +16,7 @@ from torch import nn
 
 from omgsr.core import files
 from omgsr.core.parallel import side_by_side
+from omgsr.models.backbones import compact
 
 DEFAULT, REGULARISER = "default", "regulariser"
 """Names of the adapters; the first is PEFT's own for a module with one."""
@@ -92,10 +93,11 @@ def active(module: PeftModel, adapter: str) -> Iterator[None]:
 def merged(module: Any) -> nn.Module:
     """PEFT model => its base model with W + s B A; what has no adapters stays as it is.
 
+    So does one in 4 bits, to which the sum would be rounded.
     On one thread: the sums of a product depend on how many share it, and so would the last bit of
     every picture on the machine's cores.
     """
-    if not hasattr(module, "merge_and_unload"):
+    if not hasattr(module, "merge_and_unload") or compact.quantised(module):
         return module
     [whole] = side_by_side(lambda one: one.merge_and_unload(), [module], workers=1)
     return whole

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from omgsr.core import files
 from omgsr.core.fingerprint import sha256
 from omgsr.core.settings import ConfigError, parse, section
@@ -17,6 +19,7 @@ from omgsr.method.generator import Generator
 from omgsr.method.settings import Heads
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.base import Latent
+from omgsr.models.backbones.compact import Quantise
 
 CARD = "omgsr.json"
 Layout = tuple[str, str]
@@ -81,9 +84,16 @@ def read_card(folder: Path) -> Card:
         raise RunError(f"{error}; not a run card of this version, train again") from error
 
 
-def load(folder: Path, foundation: Path, t: int | None = None) -> tuple[Generator, Card | None]:
+def load(
+    folder: Path,
+    foundation: Path,
+    t: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    quantise: Quantise | None = None,
+) -> tuple[Generator, Card | None]:
     """The generator of a run, or of released adapters, on `foundation`, ready for inference.
 
+    `dtype` and `quantise` are those of the denoiser's weights (from_folder.py).
     Adapters without a card, such as the official ones, need `t`: the index into the scheduler's
     alphas_cumprod, counted from 0 whatever the foundation's timestep_origin is, or t of flow
     matching. Their latents are modes, where the official code draws unseeded samples. A run has its
@@ -96,7 +106,7 @@ def load(folder: Path, foundation: Path, t: int | None = None) -> tuple[Generato
     if card is not None:
         _check(card, folder, foundation, description["sha256"])
     index, latent = _step(folder, card, t)
-    backbone = from_folder.load(foundation)
+    backbone = from_folder.load(foundation, dtype, quantise)
     encoder, denoiser = layout(folder, backbone.adapter_folders)
     backbone.vae.encoder = adapter_files.load(backbone.vae.encoder, folder / encoder)
     backbone.denoiser = adapter_files.load(backbone.denoiser, folder / denoiser)

@@ -203,6 +203,7 @@ def write_card(out: Path, model: Path, settings: Foundation) -> None:
         "prompt": settings.prompt,
         "timestep_origin": origin,
         **family.card_fields(out / model, origin, settings.resolution),
+        **({"quantise": settings.quantise} if settings.quantise else {}),
         "features": features.describe(out / "features"),
     }
     embedding = out / prompt.EMBEDDING

@@ -11,6 +11,8 @@ from omgsr.method import lora
 from omgsr.method.generator import Generator
 from omgsr.method.settings import Arithmetic, Precision
 from omgsr.models.features import Features
+from omgsr.training import sharding
+from omgsr.training.processes import Processes
 from omgsr.training.settings import Optimiser
 
 DTYPES: dict[Arithmetic, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -22,8 +24,11 @@ def place(
     device: torch.device,
     precision: Precision,
     checkpointing: bool,
+    shared_by: Processes | None = None,
 ) -> None:
     """Puts both networks where they are trained; frozen weights take the precision of their part.
+
+    Those of the denoiser are spread over the processes `shared_by` (sharding.py).
 
     Adapters stay in fp32, so that small updates are not lost; the feature network does where Dv3CD
     or the discriminator, which share it, is in fp32. On a GPU convolutions get the channels-last
@@ -35,6 +40,8 @@ def place(
     _cast_frozen(backbone.vae, DTYPES[precision.vae])
     _cast_frozen(backbone.denoiser, DTYPES[precision.denoiser])
     _cast_frozen(features.levels, DTYPES[looked_through])
+    if shared_by is not None:
+        sharding.shard(backbone.denoiser, shared_by)
     networks: tuple[Any, ...] = (generator, features)
     for whole in networks:
         whole.to(device)
@@ -50,7 +57,7 @@ def _cast_frozen(module: nn.Module, dtype: torch.dtype) -> None:
     names = (lora.DEFAULT, lora.REGULARISER)
     trained = {id(p) for name in names for p in lora.parameters(module, name)}
     for parameter in module.parameters():
-        if id(parameter) not in trained:
+        if id(parameter) not in trained and parameter.is_floating_point():
             parameter.data = parameter.data.to(dtype)
 
 

@@ -73,6 +73,9 @@ class Train(ObjectiveSettings):
     """Steps between preview pictures."""
     num_workers: Whole
     """Processes that load pairs; 0 loads in the training process."""
+    shard: bool = False
+    """Frozen weights of the denoiser spread over the processes (FSDP2), where one GPU cannot hold
+    them; the adapters are the same to rounding."""
 
     def __post_init__(self) -> None:
         metrics = self.validation.metrics if self.validation else ()

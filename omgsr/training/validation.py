@@ -46,8 +46,10 @@ class Validator:
         self.processes = processes or Processes()
         whole = Pairs(list(rows), scale, None, seed=0, flip=False)
         self.count = len(whole)
-        own = range(self.processes.rank, self.count, self.processes.count)
-        self.pairs = [whole[0, index] for index in own]
+        # Equally many in every process, which the shards of a denoiser need; the last may be twice.
+        each = -(-self.count // self.processes.count)
+        own = (self.processes.rank + i * self.processes.count for i in range(each))
+        self.pairs = [whole[0, min(index, self.count - 1)] for index in own]
         self.metrics = metrics
         self.side = min(whole[0, 0].x_hq.shape[1:]) if rows else 0
 

@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from omgsr.core import exact
 from omgsr.data.datasets import Pairs
 from omgsr.data.manifest import Row
 from omgsr.evaluation import metrics
+from omgsr.training import sharding
 from omgsr.training.processes import Processes
 from omgsr.training.session import Session
 from omgsr.training.settings import Validation
@@ -74,6 +76,13 @@ def places(made: Trainer) -> dict[str, list[Tensor]]:
         return parts | {"average": made.adapters()}
 
 
+def held(made: Trainer) -> int:
+    """Numbers of the denoiser's frozen weights that lie in this process."""
+    network = made.generator.backbone.denoiser
+    frozen = [p for name, p in network.named_parameters() if "lora_" not in name]
+    return sum(p.to_local().numel() if isinstance(p, DTensor) else p.numel() for p in frozen)
+
+
 def validated(made: Trainer, work: Path, folder: Path) -> list[dict[str, float]]:
     """The history of a training that validates after every step, on five pairs."""
     held = pairs(folder).rows[:5]
@@ -85,14 +94,22 @@ def validated(made: Trainer, work: Path, folder: Path) -> list[dict[str, float]]
 
 
 def main(mode: str, foundation: Path, data: Path, out: Path) -> None:
-    """`train`, `distil`, `validate`, `reduce` as on GPUs, or `nan`: the second meets a bad pair."""
+    """`train`, `distil`, `validate`, `reduce` as on GPUs, `shard`, `nan`: one has a bad pair.
+
+    `shard` trains and validates with a half of the denoiser in each process.
+    """
     exact.settle()
     processes = Processes.start()
     changes: dict[str, Any] = {"distil": {"losses": DISTILLED}, "validate": VALIDATED}.get(mode, {})
     made = trainer(foundation, processes, ema=0.9, **changes)
     if mode == "reduce":
         made._one_by_one = lambda passes: False  # type: ignore[method-assign]
-    if mode == "validate":
+    if mode == "shard":
+        sharding.shard(made.generator.backbone.denoiser, processes)
+        found = seen(made, pairs(data)) | {"held": held(made)}
+        check = Validator(pairs(data).rows[:5], 4, metrics.load_all(["psnr"])[0], processes)
+        torch.save(found | check(made.generator), out / f"rank{processes.rank}.pt")
+    elif mode == "validate":
         torch.save(validated(made, out, data), out / f"rank{processes.rank}.pt")
     elif mode != "nan":
         torch.save(seen(made, pairs(data)), out / f"rank{processes.rank}.pt")

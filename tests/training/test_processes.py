@@ -16,9 +16,13 @@ import torch
 
 from omgsr.core import exact
 from omgsr.core.parallel import one_thread
+from omgsr.evaluation import metrics
+from omgsr.models.backbones import from_folder
+from omgsr.training import sharding
 from omgsr.training.processes import Processes
 from omgsr.training.trainer import fit
-from tests.helpers import models, ranks
+from omgsr.training.validation import Validator
+from tests.helpers import flow_linked, models, ranks
 from tests.helpers.closeness import apart, assert_same_gradients
 
 EXACT = exact.ENVIRONMENT.items() <= os.environ.items()
@@ -114,6 +118,41 @@ def test_two_processes_follow_one_with_twice_the_accumulation(
     alone = ranks.seen(ranks.trainer(tiny, Processes(), ema=0.9), ranks.pairs(data))
     assert set(alone["moved"]) == {"generator", "heads", "average"}
     assert_same_training(two[0], alone)
+
+
+_SLOW = [pytest.param(k, marks=pytest.mark.slow) for k in ("sd35-medium", "qwen-image", "z-image")]
+
+
+@pytest.mark.parametrize("kind", ["flux1-dev", *_SLOW])
+def test_shards_of_a_frozen_base_train_the_same_adapters(
+    checkout: Path, data: Path, tmp_path: Path, kind: str
+) -> None:
+    """FSDP2: a half of the denoiser in each process, gathered block by block."""
+    _, foundation = flow_linked.write(tmp_path, kind)
+    launch(checkout, "shard", foundation, data, tmp_path)
+    both = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    made = ranks.trainer(foundation, Processes(), ema=0.9)
+    whole = ranks.held(made)
+    alone = ranks.seen(made, ranks.pairs(data))
+    assert sum(one["held"] for one in both) == pytest.approx(whole, rel=0.05)
+    assert max(one["held"] for one in both) < 0.55 * whole
+    for one in both:
+        for a, b in zip(one["steps"], alone["steps"], strict=True):
+            for part, expected in b["gradients"].items():
+                assert_same_gradients(a["gradients"][part], expected, 1e-4)
+    assert both[0]["val/psnr"] == both[1]["val/psnr"]
+    check = Validator(ranks.pairs(data).rows[:5], 4, metrics.load_all(["psnr"])[0])
+    assert both[0]["val/psnr"] == pytest.approx(check(made.generator)["val/psnr"], abs=0.02)
+
+
+def test_shards_need_several_processes_and_whole_numbers(tiny: Path, tmp_path: Path) -> None:
+    denoiser = models.trainer(tiny).generator.backbone.denoiser
+    with pytest.raises(ValueError, match=r"train\.shard: true, but there is one process"):
+        sharding.shard(denoiser, Processes())
+    _, foundation = flow_linked.write(tmp_path, "flux1-dev")
+    quantised = from_folder.load(foundation, quantise="nf4").denoiser
+    with pytest.raises(ValueError, match=r"weights in 4 bits are not shared"):
+        sharding.shard(quantised, Processes(count=2))
 
 
 def test_gradients_that_are_reduced_as_on_gpus_are_near(

@@ -78,11 +78,14 @@ class Backbone(nn.Module):
             self.register_buffer(f"prompt_{name}", tensor, persistent=False)
 
     @classmethod
-    def from_folder(cls, foundation: Path, card: Mapping[str, Any]) -> Self:
+    def from_folder(
+        cls, foundation: Path, card: Mapping[str, Any], dtype: torch.dtype = torch.float32
+    ) -> Self:
         """Reads the networks and the scheduler in `card["path"]`, the prompt in `foundation`.
 
-        `card` is foundation.json. Prediction type, noise schedule and latent statistics are those
-        of the checkpoint. Raises FileNotFoundError naming the part that is missing.
+        `card` is foundation.json, `dtype` that of the denoiser's weights. Prediction type, noise
+        schedule and latent statistics are those of the checkpoint. Raises FileNotFoundError naming
+        the part that is missing.
         """
         folder = foundation / card["path"]
         loading.require(folder, cls.denoiser_folder)
@@ -91,7 +94,7 @@ class Backbone(nn.Module):
         shift, scale = cls.statistics(vae.config)
         return cls(
             vae=vae,
-            denoiser=loading.network(cls.denoiser_class, folder / cls.denoiser_folder).float(),
+            denoiser=loading.network(cls.denoiser_class, folder / cls.denoiser_folder, dtype),
             schedule=cls.noise_schedule(folder, card),
             prompt=prompt,
             shift=shift,

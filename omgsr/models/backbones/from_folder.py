@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from omgsr.core import files
 from omgsr.core.fingerprint import sha256
 from omgsr.models import model_folder
+from omgsr.models.backbones import compact
 from omgsr.models.backbones.base import Backbone
+from omgsr.models.backbones.compact import Quantise
 from omgsr.models.backbones.flux import Flux, MiniFlow
 from omgsr.models.backbones.qwen_image import QwenImage
 from omgsr.models.backbones.sd3 import StableDiffusion3
@@ -26,9 +30,13 @@ FAMILIES: dict[str, type[Backbone]] = {
 }
 
 
-def load(foundation: Path) -> Backbone:
+def load(
+    foundation: Path, dtype: torch.dtype = torch.float32, quantise: Quantise | None = None
+) -> Backbone:
     """The backbone that foundation/foundation.json describes; `path` is relative to its folder.
 
+    `dtype` is that of the denoiser's weights, in which they are read: a bf16 of FLUX takes 24 GB,
+    an fp32 48. Their blocks are in 4 bits where the description or `quantise` says so.
     Raises FileNotFoundError for a missing part, ValueError for an unknown backbone and for weights
     that have changed inside `foundation`. Those that stay elsewhere are gigabytes: they are hashed
     once, by the stage.
@@ -39,7 +47,9 @@ def load(foundation: Path) -> Backbone:
             f"{foundation}: backbone {card['backbone']!r} is unknown; known: {', '.join(FAMILIES)}"
         )
     family = FAMILIES[card["backbone"]]
-    backbone = family.from_folder(foundation, card)
+    backbone = family.from_folder(foundation, card, dtype)
+    if quantise or card.get("quantise"):
+        compact.quantise(backbone.denoiser)
     if not Path(card["path"]).is_absolute():
         _require_unchanged(foundation, family, card)
     return backbone

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from omgsr.models import prompt, weight_files
 from omgsr.models.text_encoders import Tensors
 
@@ -27,11 +29,15 @@ def embedded(foundation: Path, names: tuple[str, ...]) -> Tensors:
     return prompt.read(path, names)
 
 
-def network(kind: Any, folder: Path) -> Any:
+def network(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """A network of diffusers from its folder; a weight that is missing is never left random."""
     weight_files.find(folder, "diffusion_pytorch_model")
     made, report = kind.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+        torch_dtype=dtype,
     )
     odd = [*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])]
     if odd:
