@@ -25,8 +25,9 @@ from omgsr.core.files import atomic
 from omgsr.core.offline import MissingFile, offline
 from omgsr.evaluation import fid
 from omgsr.evaluation.fast_filters import FastFilters
-from omgsr.evaluation.metric_table import inside, metric_table
+from omgsr.evaluation.metric_table import OWN, inside, metric_table
 from omgsr.evaluation.metric_weights import MIRROR, WeightFile, described, mirrored, published
+from omgsr.evaluation.patterns import Pattern, smallest
 from omgsr.evaluation.thread_copies import seeded, twin
 
 # The choices behind the numbers of this line of papers (OSEDiff's test_metrics.py).
@@ -36,6 +37,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Arguments for PyIQA where its defaults are not what the field publishes."""
 MIN_SIDE = {"niqe": 96, "niqe_matlab": 96, "ms_ssim": 161, "vif": 33, "liqe": 224, "liqe_mix": 224}
+MIN_SIDE |= {name: smallest(one["metric_opts"]["period"]) for name, one in OWN.items()}
 """Smallest side in pixels that a metric is defined for: NIQE's block, MS-SSIM's five halvings."""
 _OF_SETS = {"FID", "InceptionScore"}
 _DRAWING = {"WaDIQaM"}
@@ -123,6 +125,8 @@ def load(name: str, device: str = "cpu") -> Metric:
     found, architecture = traits(name), metric_table()[name]["metric_opts"]["type"]
     if found.whole_set and name != "fid":
         raise MetricError(f"{name}: compares whole sets of images; of those only fid is scored")
+    if name in OWN:
+        return Metric(traits=found, model=Pattern(OWN[name]["metric_opts"]["period"]))
     mirrored("")  # a folder that is none is an error, not a missing file
     weights: list[WeightFile] = []
     try:

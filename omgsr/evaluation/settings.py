@@ -17,7 +17,7 @@ class Score:
     """Metrics over the restored benchmarks."""
 
     metrics: Metrics
-    """PyIQA names; full-reference ones run where a benchmark is paired."""
+    """PyIQA names and ours (metric_table.py); full-reference ones where a benchmark is paired."""
     crop_border: Whole
     """Pixels left out at every edge; FID sees the whole image."""
     reference: dict[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from omgsr.method.patterns import repeated
+from omgsr.evaluation.patterns import repeated
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 

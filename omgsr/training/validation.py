@@ -7,8 +7,8 @@ from torch import Tensor
 
 from omgsr.data.datasets import Batch, Pairs
 from omgsr.data.manifest import Row
+from omgsr.evaluation import patterns
 from omgsr.evaluation.metrics import Metric
-from omgsr.method import patterns
 from omgsr.method.generator import Generator
 from omgsr.training.processes import Processes
 

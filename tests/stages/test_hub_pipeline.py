@@ -66,7 +66,7 @@ def profile(project: Project, data: Path, model: Path, kind: str) -> dict[str, A
         resolution=flow_hub.RESOLUTION.get(kind),
     )
     values["train"].update(
-        steps=4, accumulate=2, checkpoint_every=2, log_every=1, preview_every=4, num_workers=0,
+        steps=8, accumulate=2, checkpoint_every=2, log_every=1, preview_every=4, num_workers=0,
         gradient_checkpointing=True, optimiser="adamw8bit", ema=0.9, gradient_norms_every=2,
         validation={"images": 1, "pairs": 1, "every": 2, "metrics": ["psnr"]}, final="psnr",
     )  # fmt: skip
@@ -103,8 +103,8 @@ def test_a_model_in_the_hubs_layout_is_trained_inferred_and_reloaded(
     assert found["images"] == 6
     with (run / "train/history.csv").open() as file:
         history = list(csv.DictReader(file))
-    assert [row["step"] for row in history] == ["1", "2", "3", "4"]
-    assert [bool(row["val/psnr"]) for row in history] == [False, True, False, True]
+    assert [row["step"] for row in history] == [str(step) for step in range(1, 9)]
+    assert [bool(row["val/psnr"]) for row in history] == [False, True] * 4
     assert float(history[1]["grad/lrr"]) > 0
     sizes = {p.name: images.read_rgb(p).shape for p in (run / "sr").rglob("*.png")}
     sides = {"a": 128, "b": 128, "c": 160, "d": 160}
@@ -115,6 +115,10 @@ def test_a_model_in_the_hubs_layout_is_trained_inferred_and_reloaded(
     for name in ("a.png", "b.png"):
         kept = images.read_rgb(run / "sr/realsr" / name)
         np.testing.assert_array_equal(images.read_rgb(project.folder / "again" / name), kept)
+
+    wanted = project.adapters()
+    assert "| 0/8 [" not in project.train_killed(), "it started again instead of continuing"
+    assert project.adapters() == wanted
 
 
 def test_a_checkpoint_of_another_kind_is_refused(

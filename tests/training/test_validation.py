@@ -9,8 +9,7 @@ import torch
 from omgsr.core import images
 from omgsr.data import manifest
 from omgsr.data.manifest import Row
-from omgsr.evaluation import metrics
-from omgsr.method import patterns
+from omgsr.evaluation import metrics, patterns
 from omgsr.training.processes import Processes
 from omgsr.training.validation import Validator, hold_out
 from tests.helpers import flow_linked, models

@@ -5,10 +5,22 @@ cycles a pixel, where a photograph has none in particular.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 ASIDE = 3
 """Bins from a multiple to what is beside it: a Hann window spreads a peak over one bin each way."""
+
+
+class Pattern(nn.Module):
+    """The measure as a metric without a reference, lower better."""
+
+    def __init__(self, period: int) -> None:
+        super().__init__()
+        self.period = period
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images in [0, 1], (B, 3, H, W) => decibels, (B,)."""
+        return pattern(x, self.period)
 
 
 def smallest(period: int) -> int:

@@ -6,7 +6,8 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from omgsr.method.patterns import pattern, repeated, smallest
+from omgsr.evaluation import contract, metrics
+from omgsr.evaluation.patterns import pattern, repeated, smallest
 
 
 def photograph(side: int = 256) -> Tensor:
@@ -78,3 +79,14 @@ def test_the_loss_is_for_the_pattern_and_hardly_for_other_residuals() -> None:
     noise = noise * (mark.abs().mean() / noise.abs().mean())
     assert float(repeated(mark, 16).abs().mean()) == pytest.approx(float(mark.abs().mean()))
     assert float(repeated(noise, 16).abs().mean()) < float(mark.abs().mean()) / 12
+
+
+def test_the_measure_is_a_metric_of_the_table() -> None:
+    """Scored as all others are: by name, its way, its least side, in the contract."""
+    metric = metrics.load("pattern-16")
+    assert (metric.traits.lower_better, metric.traits.full_reference) == (True, False)
+    assert metrics.MIN_SIDE["pattern-16"] == smallest(16)
+    x = (photograph() + 1) / 2
+    assert metric(x).tolist() == pytest.approx(pattern(x, 16).tolist())
+    told = contract.contract([metric], "cpu", 0)["metrics"]["pattern-16"]
+    assert (told["architecture"], told["options"]) == ("Pattern", {"period": 16})
