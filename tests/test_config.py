@@ -455,6 +455,7 @@ def test_the_flux_profile_differs_from_the_paper_in_these_settings():
         ("infer", "tile"): 1024,
         ("infer", "overlap"): 512,
         ("infer", "process_size"): 1024,
+        ("score", "metrics"): [*paper["score"]["metrics"], "pattern-16"],
     }
     del paper["benchmarks"]["reallr200"]
     paper["ablations"] = {}

@@ -12,7 +12,7 @@ import torch
 from omgsr.commands import memory_estimate
 from omgsr.commands.doctor import Finding
 from omgsr.core import files
-from omgsr.models.pretraining import MINI
+from omgsr.models.pretraining import ASSETS, MINI
 from omgsr.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,13 +24,17 @@ MEASURE = "python -m benchmarks.train_step --device cuda --size 512"
 
 
 class Change(NamedTuple):
-    """A setting of the section `train` that takes less memory."""
+    """A setting that takes less memory."""
 
     key: str
     value: Any
+    section: str = "train"
 
     def __str__(self) -> str:
-        return f"train.{self.key}: {json.dumps(self.value).strip(chr(34))}"
+        return f"{self.section}.{self.key}: {json.dumps(self.value).strip(chr(34))}"
+
+
+NF4 = Change("quantise", "nf4", "foundation")
 
 
 def changes(plan: Settings) -> list[Change]:
@@ -47,7 +51,7 @@ def changes(plan: Settings) -> list[Change]:
 
 def changed(plan: Settings, taken: Sequence[Change]) -> Settings:
     """A plan with these changes."""
-    for key, value in taken:
+    for key, value, _ in taken:
         section, _, part = key.partition(".")
         inside = replace(getattr(plan, section), **{part: value}) if part else value
         plan = replace(plan, **{section: inside})
@@ -81,6 +85,8 @@ class Planned:
     plan: Settings
     side: int
     """Of the images, pixels."""
+    quantised: bool
+    """Whether the profile has the base in 4 bits."""
     _steps: dict[tuple[Change, ...], memory_estimate.Estimate] = field(default_factory=dict)
 
     @classmethod
@@ -92,12 +98,23 @@ class Planned:
         name, folder = config.foundation.backbone, _folder(config, root)
         memory_estimate.configurations(name, folder)
         side = plan.crop or config.data.crop
-        return cls(name=name, folder=folder, convnext=_convnext(config), plan=plan, side=side)
+        return cls(
+            name=name, folder=folder, convnext=_convnext(config), plan=plan, side=side,
+            quantised=config.foundation.quantise is not None,
+        )  # fmt: skip
 
     def estimate(self, taken: tuple[Change, ...] = ()) -> memory_estimate.Estimate:
-        """Of the training with these changes; one of the optimiser alone needs no other step."""
-        found = self._step(tuple(one for one in taken if one.key != "optimiser"))
-        return found.with_optimiser(changed(self.plan, taken).optimiser)
+        """Of the training with these changes; optimiser and frozen weights need no other step."""
+        apart = ("optimiser", NF4.key)
+        found = self._step(tuple(one for one in taken if one.key not in apart))
+        if self.quantised or NF4 in taken:
+            found = found.quantised()
+        switched = [one for one in taken if one != NF4]
+        return found.with_optimiser(changed(self.plan, switched).optimiser)
+
+    def changes(self) -> list[Change]:
+        """What is left to switch; 4 bits last, which round most."""
+        return changes(self.plan) + ([] if self.quantised else [NF4])
 
     def _step(self, taken: tuple[Change, ...]) -> memory_estimate.Estimate:
         if taken not in self._steps:
@@ -122,7 +139,7 @@ def findings(
         yield Finding("memory", "in all", "note", f"cannot be told: {error}")
         return
     yield from _parts(planned)
-    yield _fit(lambda taken: planned.estimate(taken).total, changes(planned.plan), gib)
+    yield _fit(lambda taken: planned.estimate(taken).total, planned.changes(), gib)
     yield _hours(config, seconds)
 
 
@@ -162,7 +179,8 @@ def _fit(
         return Finding("memory", "fits", "note", f"not into {said}; it does with {with_these}")
     text = f"not into {said}, nor with all that saves memory"
     text += f" ({with_these})" if taken else ""
-    return Finding("memory", "fits", "note", f"{text}; take a larger GPU or a smaller train.crop")
+    text += "; take a larger GPU, a smaller train.crop, or several GPUs with train.shard: true"
+    return Finding("memory", "fits", "note", f"{text}, each of which then has a part of the base")
 
 
 def _hours(config: "Config", seconds: float | None) -> Finding:
@@ -184,7 +202,7 @@ def _folder(config: "Config", root: Path) -> Path | None:
     """The model folder, where there is one on this machine."""
     plan = config.foundation
     if plan.source in ("shipped", "train"):
-        return MINI / "model"
+        return ASSETS / ("mini_flow" if plan.backbone == "mini_flow" else "mini") / "model"
     folder = root / Path(plan.path).expanduser() if plan.source == "folder" and plan.path else None
     return folder if folder and folder.is_dir() else None
 

@@ -24,6 +24,7 @@ from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
 from omgsr.method.objective import Objective
 from omgsr.models import features
+from omgsr.models.backbones import compact
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.backbones.from_folder import FAMILIES
 from omgsr.models.backbones.still_vae import StillVAE
@@ -38,6 +39,8 @@ KNOWN: dict[str, dict[str, Any]] = _DATA["models"]
 defaults of diffusers' class; `vae`, one of those beside; `weights` of the denoiser; `source`."""
 MOMENTS: dict[Optimiser, int] = {"adamw": 8, "adamw8bit": 2}
 """Bytes that the optimiser keeps for a trained weight."""
+NF4 = 0.5 + 1 / 64 * 4
+"""Bytes of a weight in NF4: half a one, and the fp32 scale of every 64 weights."""
 Networks = tuple[Generator, Features]
 
 
@@ -51,6 +54,8 @@ class Estimate:
     """Frozen weights, of all networks."""
     trained: int
     """Trained ones: adapters, heads, regulariser."""
+    in_blocks: tuple[int, int] = (0, 0)
+    """Frozen weights of the denoiser's blocks that could be in 4 bits, and their bytes."""
 
     @property
     def total(self) -> int:
@@ -60,6 +65,12 @@ class Estimate:
     def with_optimiser(self, name: Optimiser) -> "Estimate":
         """The same training with the other optimiser, which nothing else depends on."""
         return replace(self, parts={**self.parts, "optimiser": MOMENTS[name] * self.trained})
+
+    def quantised(self) -> "Estimate":
+        """The same training on a base in NF4 (compact.py)."""
+        count, size = self.in_blocks
+        frozen = self.parts["frozen weights"] - size + round(NF4 * count)
+        return replace(self, parts={**self.parts, "frozen weights": frozen}, in_blocks=(0, 0))
 
 
 def of_step(
@@ -88,6 +99,7 @@ def of_step(
         parts={name: size for name, size in parts.items() if size},
         frozen=sum(p.numel() for p in whole.parameters()) - count,
         trained=count,
+        in_blocks=_in_blocks(generator.backbone.denoiser),
     )
 
 
@@ -127,6 +139,16 @@ def _activations(objective: Objective, batch: int, side: int, measure: bool) -> 
     with Live() as live:
         objective.backward(pair, rngs, 1.0, measure)
     return live.peak
+
+
+def _in_blocks(denoiser: Any) -> tuple[int, int]:
+    """Count and bytes of the matrices in its blocks, without the adapters'."""
+    network = denoiser.get_base_model()
+    if not network._no_split_modules:
+        return 0, 0
+    named = [one for block in compact.blocks(network) for one in block.named_parameters()]
+    matrices = [p for name, p in named if p.ndim == 2 and "lora_" not in name]
+    return sum(p.numel() for p in matrices), sum(p.nbytes for p in matrices)
 
 
 def _bytes(module: nn.Module) -> int:

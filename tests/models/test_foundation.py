@@ -108,6 +108,8 @@ def test_the_shipped_flow_model_is_the_one_that_the_code_trains(shipped_flow: Pa
     assert 3e6 <= sum(p.numel() for p in fresh.parameters()) <= 5e6
     shapes = {name: tuple(tensor.shape) for name, tensor in backbone.prompt.items()}
     assert shapes == pretraining.PROMPTS["mini_flow"]
+    both = [(home / "model/vae/config.json").read_bytes() for home in (ASSETS, FLOW_ASSETS)]
+    assert both[0] == both[1], "the VAE is mini's"
     size = sum(path.stat().st_size for path in FLOW_ASSETS.rglob("*") if path.is_file())
     assert size <= 10 * 2**20
 
