@@ -1,6 +1,7 @@
 """What `omgsr doctor` says of a training's memory and hours, and what to switch for less."""
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -63,14 +64,25 @@ def advice(
 ) -> tuple[tuple[Change, ...], bool]:
     """The first change that fits by itself, else the shortest row from the start that does.
 
-    `total` gives the bytes of a training with changes; without any they are above `limit`. The
-    second value is whether the result fits: if not, it is all of them.
+    4 bits are only thought of where all others together do not fit: then the shortest row with
+    them. `total` gives the bytes of a training with changes; without any they are above `limit`.
+    The second value is whether the result fits: if not, it is all of them.
     """
-    if total(tuple(todo)) > limit:
+
+    def fits(*row: Change) -> bool:
+        return total(row) <= limit
+
+    others = [one for one in todo if one != NF4]
+    if not fits(*todo):
         return tuple(todo), False
-    rows = [todo[i : i + 1] for i in range(len(todo))]
-    rows += [todo[:number] for number in range(2, len(todo) + 1)]
-    return next(tuple(row) for row in rows if total(tuple(row)) <= limit), True
+    bits = () if others and fits(*others) else (NF4,)
+    single = next(((one,) for one in others if fits(one)), None) if not bits else None
+    if single:
+        return single, True
+    # A change more never takes more memory, and an estimate takes half a minute.
+    lengths = range(len(others) + 1)
+    shortest = bisect_left(lengths, True, key=lambda number: fits(*bits, *others[:number]))
+    return (*bits, *others[:shortest]), True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 
 from omgsr import config
 from omgsr.commands import memory_advice, memory_estimate
-from omgsr.commands.memory_advice import Change, advice, changed, changes
+from omgsr.commands.memory_advice import NF4, Change, advice, changed, changes
 from omgsr.models.backbones.from_folder import FAMILIES
 from omgsr.training.settings import Settings
 from tests.helpers import flow_hub, hub
@@ -87,7 +87,7 @@ def test_the_published_sizes_give_the_published_numbers_of_weights(name: str) ->
 
 
 def test_every_backbone_but_those_without_one_size_is_known() -> None:
-    assert FAMILIES.keys() - memory_estimate.KNOWN.keys() == {"mini", "sd"}
+    assert FAMILIES.keys() - memory_estimate.KNOWN.keys() == {"mini", "mini_flow", "sd"}
 
 
 def test_changes_are_those_that_are_left() -> None:
@@ -121,6 +121,37 @@ def test_the_advice_is_the_least_that_fits(limit: int, taken: Sequence[Change], 
     saved = {A: 5, B: 20, C: 3}
     found = advice([A, B, C], lambda row: 100 - sum(saved[one] for one in row), limit)
     assert found == (taken, fits)
+
+
+@pytest.mark.parametrize(
+    ("limit", "taken"),
+    [
+        (72, (A, B, C)),  # without 4 bits, as it can be
+        (71, (NF4,)),
+        (40, (NF4,)),
+        (39, (NF4, A)),
+        (35, (NF4, A)),
+        (34, (NF4, A, B)),
+        (12, (NF4, A, B, C)),
+    ],
+)
+def test_four_bits_are_the_last_resort(limit: int, taken: Sequence[Change]) -> None:
+    saved = {A: 5, B: 20, C: 3, NF4: 60}
+    total = lambda row: 100 - sum(saved[one] for one in row)  # noqa: E731
+    assert advice([A, B, C, NF4], total, limit) == (taken, True)
+    assert advice([A, B, C, NF4], total, 11) == ((A, B, C, NF4), False)
+
+
+def test_four_bits_take_an_eighth_of_fp32() -> None:
+    """Of what the blocks of mini's UNet hold; adapters, VAE and all else stay."""
+    planned = memory_advice.Planned.of(config.load(ROOT, "mini"), ROOT)
+    plain, small = planned.estimate(), planned.estimate((NF4,))
+    count, size = plain.in_blocks
+    assert size == 4 * count > 1e6
+    saved = plain.parts["frozen weights"] - small.parts["frozen weights"]
+    assert saved == pytest.approx(size - (0.5 + 4 / 64) * count, abs=1)
+    assert str(NF4) == "foundation.quantise: nf4"
+    assert {**small.parts, "frozen weights": 0} == {**plain.parts, "frozen weights": 0}
 
 
 def test_the_advice_at_the_boundary_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
