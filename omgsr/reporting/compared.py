@@ -87,8 +87,8 @@ def read(settings: Any) -> Compared:
 
 
 def caveats(backbone: str) -> tuple[str, ...]:
-    """What stands below every table of a backbone's numbers: PIPELINE_ONLY for the small model."""
-    return (PIPELINE_ONLY,) if backbone == "mini" else ()
+    """What stands below every table of a backbone's numbers: PIPELINE_ONLY for a small model."""
+    return (PIPELINE_ONLY,) if backbone in ("mini", "mini_flow") else ()
 
 
 def read_scores(root: Path | str, runs: Sequence[str]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""`make ablations`: the paper's comparisons, by DVC in a copy => reports/ablations/<name>/.
+"""`make ablations`: the paper's comparisons, by DVC in a copy => reports/ablations/<profile>/.
 
     python -m stages.experiments.ablate                  every ablation of the profile
     python -m stages.experiments.ablate lrr osediff      these
@@ -39,15 +39,16 @@ def main(names: list[str], jobs: int) -> None:
     git("rev-parse", "HEAD")  # dvc exp needs a commit to start from
     for name in names or list(settings.ablations):
         axes, started = settings.ablations[name].axes, time.time()
+        experiment, out = f"ablation-{settings.profile}-{name}", OUT / settings.profile / name
         if jobs:
-            side_by_side(f"ablation-{name}", axes, jobs)
-        publish(name, settings, together(f"ablation-{name}", axes))
-        print(f"ablate: {name}: {OUT / name}/README.md, {time.time() - started:.0f} s", flush=True)
+            side_by_side(experiment, axes, jobs)
+        publish(name, settings, together(experiment, axes), out)
+        print(f"ablate: {name}: {out}/README.md, {time.time() - started:.0f} s", flush=True)
 
 
-def publish(name: str, settings: config.Config, revision: str) -> None:
+def publish(name: str, settings: config.Config, revision: str, out: Path) -> None:
     """Scores, spread over seeds, figure and README.md of an experiment."""
-    plan, out = settings.ablations[name], OUT / name
+    plan = settings.ablations[name]
     star = json.loads(git("show", f"{revision}:reports/timestep.json"))
     runs = [
         Run(

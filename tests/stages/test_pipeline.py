@@ -199,9 +199,9 @@ def test_an_ablation_leaves_the_workspace_alone_and_trains_once(project: Project
     yaml.dump(values, path)
     project.run("git", "commit", "-qam", "a smaller ablation")
     before = project.run("git", "status", "--porcelain").splitlines()
-    out = project.folder / "reports/ablations/lrr"
+    out = project.folder / "reports/ablations/mini/lrr"
     said = project.run(sys.executable, "-m", "stages.experiments.ablate", "lrr", "-j", "2")
-    assert "ablation-lrr: 4 of 4 runs left" in said
+    assert "ablation-mini-lrr: 4 of 4 runs left" in said
     together = said[said.rindex("Reproducing experiment") :]
     assert "Running stage 'train" not in together, "the queue has made these models"
     first = {path.name: path.read_bytes() for path in out.iterdir()}

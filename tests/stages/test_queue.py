@@ -77,7 +77,7 @@ def test_killed_workers_are_said_and_the_same_command_goes_on(project: Project) 
         assert "2 runs left and no worker: they were killed or stopped" in said.read()
 
     again = project.run(*COMMAND)
-    assert "ablation-lrr: 2 of 2 runs left" in again
+    assert "ablation-mini-lrr: 2 of 2 runs left" in again
     together = again[again.rindex("Reproducing experiment") :]
     assert "Running stage 'train" not in together
-    assert (project.folder / "reports/ablations/lrr/README.md").is_file()
+    assert (project.folder / "reports/ablations/mini/lrr/README.md").is_file()
