@@ -529,3 +529,22 @@ def test_the_real_profile_is_the_mini_one_on_real_images():
     assert list(settings.benchmarks) == ["realsr", "realsr20", "real47"]
     assert settings.benchmarks_of("osediff_outputs") == ("realsr20",)
     assert settings.benchmarks_of("full-auto") == tuple(settings.benchmarks)
+
+
+def test_the_small_flow_profile_differs_from_mini_in_these_settings():
+    """OMGSR-F in small: the same images, scores and comparisons, so that the two can be compared."""
+    mini, flow = profile("mini"), profile("mini_flow")
+    plan = {**mini["foundation"]["training"], "image_size": 96, "vae_steps": 0, "feature_steps": 0}
+    changed = {
+        ("foundation", "backbone"): "mini_flow",
+        ("foundation", "timestep_origin"): 0,
+        ("foundation", "resolution"): 96,
+        ("foundation", "training"): {**plan, "denoiser_steps": 3600, "denoiser_batch": 16},
+        ("train", "steps"): 300,
+        ("train", "lr"): 2e-3,
+        ("score", "metrics"): ["psnr", "ssim", "niqe", "pattern-8"],
+        ("score", "composite"): ["psnr", "ssim", "niqe"],
+    }
+    require_changes(mini, flow, changed)
+    loaded = config.load(ROOT, "mini_flow")
+    assert loaded.ablations["timestep"].timesteps == config.load(ROOT).ablations["timestep"].timesteps
