@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from omgsr import config
-from omgsr.core import fingerprint, images
+from omgsr.core import fingerprint, images, workdir
 from omgsr.data import photographs
 from omgsr.models import foundation
 from omgsr.models.settings import Foundation
@@ -22,26 +22,29 @@ OUT = Path("foundation")
 
 
 def train(settings: config.Config) -> None:
-    """Trains the small model on the packaged photographs of data.train and dead leaves."""
+    """Trains the small model on the packaged photographs of data.train and dead leaves.
+
+    Checkpoints are in $DVC_ROOT/work/foundation-<hash of all inputs>: a killed one goes on.
+    """
     plan = settings.foundation.training
     if settings.exact:
         torch.set_num_threads(1)  # the number of cores is no part of the weights
     totals = {}
     if plan:
-        steps = (plan.vae_steps, plan.denoiser_steps, plan.feature_steps)
-        totals = dict(zip(("autoencoder", "denoiser", "features"), steps, strict=True))
+        counts = (plan.vae_steps, plan.denoiser_steps, plan.feature_steps)
+        totals = dict(zip(("autoencoder", "denoiser", "features"), counts, strict=True))
     found = [photographs.locate(name) for name in settings.data.train.photographs]
-    inputs = [repr(plan), repr(settings.foundation.backbone), str(settings.seed)]
+    inputs = [repr(settings.foundation), str(settings.seed), str(settings.exact)]
     inputs += [fingerprint.sha256(path) for path in found]
     key = fingerprint.work_name(("core", "data", "models"), ("torch", "diffusers"), inputs)
-    work, pictures = workspace() / "work" / "foundation" / key, [images.read_rgb(p) for p in found]
-    with tqdm(unit="step") as bar:
-        for network, step, loss in foundation.train(
-            OUT, pictures, settings.foundation, settings.seed, work
-        ):
+    work, pictures = workspace() / "work" / f"foundation-{key}", [images.read_rgb(p) for p in found]
+    with workdir.exclusive(work), tqdm(unit="step") as bar:
+        steps = foundation.train(OUT, pictures, settings.foundation, settings.seed, work)
+        for network, step, loss in steps:
             bar.total, bar.n = totals[network], step
             bar.set_description(f"{network} loss {loss:.4f}", refresh=False)
             bar.update(0)
+        shutil.rmtree(work)
 
 
 def located(section: Foundation, root: Path) -> Foundation:

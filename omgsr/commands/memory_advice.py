@@ -13,6 +13,7 @@ import torch
 from omgsr.commands import memory_estimate
 from omgsr.commands.doctor import Finding
 from omgsr.core import files
+from omgsr.models import foundation
 from omgsr.models.pretraining import ASSETS, MINI
 from omgsr.training.settings import Settings
 
@@ -214,7 +215,7 @@ def _folder(config: "Config", root: Path) -> Path | None:
     """The model folder, where there is one on this machine."""
     plan = config.foundation
     if plan.source in ("shipped", "train"):
-        return ASSETS / ("mini_flow" if plan.backbone == "mini_flow" else "mini") / "model"
+        return ASSETS / foundation.shipped(plan) / "model"
     folder = root / Path(plan.path).expanduser() if plan.source == "folder" and plan.path else None
     return folder if folder and folder.is_dir() else None
 

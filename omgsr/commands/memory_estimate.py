@@ -39,8 +39,9 @@ KNOWN: dict[str, dict[str, Any]] = _DATA["models"]
 defaults of diffusers' class; `vae`, one of those beside; `weights` of the denoiser; `source`."""
 MOMENTS: dict[Optimiser, int] = {"adamw": 8, "adamw8bit": 2}
 """Bytes that the optimiser keeps for a trained weight."""
-NF4 = 0.5 + 1 / 64 * 4
-"""Bytes of a weight in NF4: half a one, and the fp32 scale of every 64 weights."""
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a weight in NF4: half a one, of every 64 weights a scale in 8 bits, and of every 256
+scales one in fp32."""
 Networks = tuple[Generator, Features]
 
 

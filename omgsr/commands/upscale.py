@@ -79,8 +79,8 @@ def _computation(parser: argparse.ArgumentParser) -> None:
     add("--quantise", choices=("nf4",),
         help="weights of the denoiser in 4 bits, for a small GPU (default: as in the foundation)")
     add("--offload", action="store_true",
-        help="keep the denoiser on the CPU, each layer on the GPU while it computes: a third of "
-        "the GPU memory or less, several times the time")
+        help="keep the denoiser on the CPU, each layer on the GPU while it computes: less GPU "
+        "memory, more time")
     add("--batch", type=int, metavar="N",
         help="images of one size that are restored together. A CPU computes small images one on "
         "each core (default: as many as it has cores; 1 for an image alone on all cores). On a GPU "

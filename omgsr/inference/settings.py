@@ -25,5 +25,5 @@ class Infer:
     """What a tile of the denoiser goes by: the whole image, reduced, or, as in tiled diffusion,
     itself alone."""
     offload: bool = False
-    """Keep the denoiser on the CPU, each layer on the GPU while it computes: little GPU memory,
-    much time."""
+    """Keep the denoiser on the CPU, each layer on the GPU while it computes: less GPU memory, more
+    time."""

@@ -38,7 +38,7 @@ def ship(out: Path, settings: Foundation) -> None:
 
 def shipped(settings: Foundation) -> str:
     """Folder of the backbone below omgsr/assets."""
-    return settings.backbone if settings.backbone == "mini_flow" else "mini"
+    return settings.backbone if settings.backbone in pretraining.PROMPTS else "mini"
 
 
 def _copy_shared(part: str, out: Path) -> None:

@@ -38,10 +38,10 @@ PROMPTS: dict[str, dict[str, tuple[int, ...]]] = {
     "mini_flow": {"pooled": (1, 32), "sequence": (1, 4, 32)},
 }
 """Shapes of the one prompt's embedding that a small denoiser knows."""
-KEEP_EVERY = 100
-"""Steps between two checkpoints."""
 REUSE = 4
 """Steps that the latents of a batch serve; to encode them costs as much as such a step."""
+KEEP_EVERY = 25 * REUSE
+"""Steps between two checkpoints: whole batches, so that none is encoded twice."""
 _SCALES = (1.0, 0.7, 0.5, 0.35)
 Losses = Iterator[tuple[str, int, float]]
 """(network, step, loss) of every step."""
@@ -58,7 +58,7 @@ def small_vae() -> AutoencoderKL:
 def small_denoiser(name: str, family: type[Backbone]) -> Any:
     """`mini`: a UNet of 3.0 M weights; `mini_flow`: a transformer of FLUX's class, 3.9 M.
 
-    Both have latents (B, 8, h, w); where their output starts as zeros, training moves it.
+    Both are over latents (B, 8, h, w), in the configurations that the package carries.
     """
     kind = family.denoiser_class
     config = kind.load_config(ASSETS / name / "model" / family.denoiser_folder)
@@ -229,9 +229,8 @@ def _minimise(
 
 
 def fast_bf16() -> bool:
-    """Whether oneDNN computes in bf16 here and is not held back (core/exact.py)."""
-    held = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT") in ("AVX2", "SSE41", "AVX")
-    return not held and torch.cpu._is_avx512_bf16_supported()
+    """Whether oneDNN computes in bf16 here and is held to nothing less (core/exact.py)."""
+    return "ONEDNN_MAX_CPU_ISA" not in os.environ and torch.cpu._is_avx512_bf16_supported()
 
 
 def _keep(
@@ -244,9 +243,7 @@ def _keep(
     checkpoints.save(course.work / f"{name}.pt", {"step": step, **drawn, **state})
 
 
-def _resumed(
-    name: str, parts: dict[str, Any], course: Course, noise: torch.Generator
-) -> int:
+def _resumed(name: str, parts: dict[str, Any], course: Course, noise: torch.Generator) -> int:
     """Steps that a killed training had kept, which are taken up; 0 of a new one."""
     state = checkpoints.load(course.work / f"{name}.pt") if course.work else None
     if state is None:

@@ -67,8 +67,8 @@ class Foundation:
     prompt_file: str | None = None
     """A ready prompt.safetensors, in place of the model's text encoders."""
     quantise: Literal["nf4"] | None = None
-    """Frozen weights of the denoiser's blocks in 4 bits (QLoRA), in training and inference: a
-    seventh of the memory of fp32, a quarter of bf16; null keeps them as `train.precision` says."""
+    """Frozen weights of the denoiser's blocks in 4 bits (QLoRA), in training and inference: an
+    eighth of the memory of fp32, a quarter of bf16; null keeps them as `train.precision` says."""
     obtain: str = ""
     """Where the model can be had; shown while the path is null."""
 

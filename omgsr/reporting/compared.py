@@ -13,11 +13,6 @@ from omgsr.evaluation import metrics, scoring
 from omgsr.evaluation.composite import AVERAGE
 from omgsr.evaluation.metrics import Traits
 
-PIPELINE_ONLY = (
-    "Model mini: these numbers show that the pipeline works, with a small model that was trained "
-    "for minutes. They say nothing about the paper's results."
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -87,8 +82,13 @@ def read(settings: Any) -> Compared:
 
 
 def caveats(backbone: str) -> tuple[str, ...]:
-    """What stands below every table of a backbone's numbers: PIPELINE_ONLY for a small model."""
-    return (PIPELINE_ONLY,) if backbone in ("mini", "mini_flow") else ()
+    """What stands below every table of a backbone's numbers, where that is a small model."""
+    if backbone not in ("mini", "mini_flow"):
+        return ()
+    return (
+        f"Model {backbone}: these numbers show that the pipeline works, with a small model that "
+        "was trained for minutes. They say nothing about the paper's results.",
+    )
 
 
 def read_scores(root: Path | str, runs: Sequence[str]) -> pd.DataFrame:

@@ -66,11 +66,8 @@ class Validator:
             names.append("pattern")
         if not names:
             return {}
-        # Every process sends as many rows, those without a pair zeros.
-        shape = -(-self.count // who.count), len(names)
-        own = torch.zeros(shape, dtype=torch.float64)
-        for row, pair in zip(own, self.pairs, strict=False):
-            row.copy_(self._scores(generator, pair, "pattern" in names))
+        scores = [self._scores(generator, pair, "pattern" in names) for pair in self.pairs]
+        own = torch.stack(scores)  # as many rows in every process
         every = who.in_order(own.to(who.device))[: self.count].T.tolist()
         return {f"val/{n}": sum(one) / len(one) for n, one in zip(names, every, strict=True)}
 

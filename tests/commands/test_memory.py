@@ -149,7 +149,7 @@ def test_four_bits_take_an_eighth_of_fp32() -> None:
     count, size = plain.in_blocks
     assert size == 4 * count > 1e6
     saved = plain.parts["frozen weights"] - small.parts["frozen weights"]
-    assert saved == pytest.approx(size - (0.5 + 4 / 64) * count, abs=1)
+    assert saved == pytest.approx(size - memory_estimate.NF4 * count, abs=1)
     assert str(NF4) == "foundation.quantise: nf4"
     assert {**small.parts, "frozen weights": 0} == {**plain.parts, "frozen weights": 0}
 

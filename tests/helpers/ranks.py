@@ -76,7 +76,7 @@ def places(made: Trainer) -> dict[str, list[Tensor]]:
         return parts | {"average": made.adapters()}
 
 
-def held(made: Trainer) -> int:
+def kept_weights(made: Trainer) -> int:
     """Numbers of the denoiser's frozen weights that lie in this process."""
     network = made.generator.backbone.denoiser
     frozen = [p for name, p in network.named_parameters() if "lora_" not in name]
@@ -106,7 +106,7 @@ def main(mode: str, foundation: Path, data: Path, out: Path) -> None:
         made._one_by_one = lambda passes: False  # type: ignore[method-assign]
     if mode == "shard":
         sharding.shard(made.generator.backbone.denoiser, processes)
-        found = seen(made, pairs(data)) | {"held": held(made)}
+        found = seen(made, pairs(data)) | {"held": kept_weights(made)}
         check = Validator(pairs(data).rows[:5], 4, metrics.load_all(["psnr"])[0], processes)
         torch.save(found | check(made.generator), out / f"rank{processes.rank}.pt")
     elif mode == "validate":

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from omgsr.core import files, images
+from omgsr.core.fingerprint import sha256
 from omgsr.data import photographs
 from omgsr.data.dead_leaves import dead_leaves
 from omgsr.method.generator import Generator
@@ -111,6 +112,9 @@ def test_the_shipped_flow_model_is_the_one_that_the_code_trains(shipped_flow: Pa
     assert shapes == pretraining.PROMPTS["mini_flow"]
     both = [(home / "model/vae/config.json").read_bytes() for home in (ASSETS, FLOW_ASSETS)]
     assert both[0] == both[1], "the VAE is mini's"
+    weights = ASSETS / "model/vae/diffusion_pytorch_model.safetensors"
+    said = (FLOW_ASSETS / "README.md").read_text(encoding="utf-8")
+    assert sha256(weights) in said, "another VAE needs another transformer: train it again"
     size = sum(path.stat().st_size for path in FLOW_ASSETS.rglob("*") if path.is_file())
     assert size <= 10 * 2**20
 
@@ -136,8 +140,11 @@ def test_the_shipped_flow_model_removes_noise(shipped_flow: Path) -> None:
             assert float(F.mse_loss(clean, z)) < 0.5 * linear, t
 
 
-def test_one_timestep_of_each_image_is_the_same_as_one_of_all(shipped_flow: Path) -> None:
-    backbone = from_folder.load(shipped_flow)
+@pytest.mark.parametrize("which", ["shipped", "shipped_flow"])
+def test_one_timestep_of_each_image_is_the_same_as_one_of_all(
+    request: pytest.FixtureRequest, which: str
+) -> None:
+    backbone = from_folder.load(request.getfixturevalue(which))
     z = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         both = backbone.predict(z, torch.tensor([100, 700]))

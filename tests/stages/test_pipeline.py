@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
 
+
 class Project:
     """A clone with its own small profile, and DVC in it."""
 

@@ -22,7 +22,7 @@ from omgsr.training import sharding
 from omgsr.training.processes import Processes
 from omgsr.training.trainer import fit
 from omgsr.training.validation import Validator
-from tests.helpers import flow_linked, models, ranks
+from tests.helpers import flow_hub, flow_linked, models, ranks
 from tests.helpers.closeness import apart, assert_same_gradients
 
 EXACT = exact.ENVIRONMENT.items() <= os.environ.items()
@@ -120,10 +120,11 @@ def test_two_processes_follow_one_with_twice_the_accumulation(
     assert_same_training(two[0], alone)
 
 
-_SLOW = [pytest.param(k, marks=pytest.mark.slow) for k in ("sd35-medium", "qwen-image", "z-image")]
+_FIRST, *_LATER = flow_hub.KINDS
+_OTHERS = [pytest.param(kind, marks=pytest.mark.slow) for kind in _LATER]
 
 
-@pytest.mark.parametrize("kind", ["flux1-dev", *_SLOW])
+@pytest.mark.parametrize("kind", [_FIRST, *_OTHERS])
 def test_shards_of_a_frozen_base_train_the_same_adapters(
     checkout: Path, data: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -132,7 +133,7 @@ def test_shards_of_a_frozen_base_train_the_same_adapters(
     launch(checkout, "shard", foundation, data, tmp_path)
     both = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     made = ranks.trainer(foundation, Processes(), ema=0.9)
-    whole = ranks.held(made)
+    whole = ranks.kept_weights(made)
     alone = ranks.seen(made, ranks.pairs(data))
     assert sum(one["held"] for one in both) == pytest.approx(whole, rel=0.05)
     assert max(one["held"] for one in both) < 0.55 * whole

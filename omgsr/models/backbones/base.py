@@ -52,7 +52,7 @@ class Backbone(nn.Module):
     resolution: ClassVar[int] = 512
     """Side of the images that it was trained on, pixels: that of the largest tile."""
     tokens: ClassVar[bool] = False
-    """Whether the denoiser computes on tokens, which may leave a pattern (method/patterns.py)."""
+    """Whether the denoiser computes on tokens, which may leave a pattern (patterns.py)."""
     whole_view: ClassVar[bool] = True
     """Whether tiles of the denoiser can be computed as parts of the whole image."""
 

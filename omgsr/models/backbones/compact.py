@@ -1,7 +1,7 @@
 """A frozen denoiser in less memory: its blocks in 4 bits a weight, or each on the GPU in its turn.
 
-NF4 (QLoRA, Dettmers et al. 2023) keeps a weight as one of 16 values and a scale of every 64 of
-them, about 0.53 byte a weight; activations are computed in the type that the block is given.
+NF4 (QLoRA, Dettmers et al. 2023) keeps a weight as one of 16 values, and of every 64 of them a
+scale in 8 bits: 0.516 byte a weight. Activations are computed in the type that a block is given.
 """
 
 from collections.abc import Iterator

@@ -65,8 +65,8 @@ class Flux(FlowMatching):
 class MiniFlow(Flux):
     """The small model of the same class over mini's VAE: 2 x 2 latents of 4 x 4 pixels are a token.
 
-    Its single-stream blocks are adapted whole, and so is its last layer: with few channels that
-    makes its restored pictures better, as with `mini`.
+    Its single-stream blocks are adapted whole, and so is its last layer, as all of `mini` is: few
+    channels leave adapters little to work with.
     """
 
     denoiser_targets = (*Flux.denoiser_targets, "proj_mlp", "proj_out")
