@@ -14,7 +14,7 @@ export DO_NOT_TRACK := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro verify ablations sensitivity test test-kernels test-all lint ui clean install
+.PHONY: help photographs repro verify ablations sensitivity test test-kernels test-all lint ui clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,13 @@ lint: $(READY) ## ruff, mypy, and which room may import which
 
 ui: $(READY) ## serve the MLflow store and print the links to its charts (PORT=5000)
 	@$(BIN)/python -m stages.tracking.ui $(PORT)
+
+photographs: ## photographs of Debian's packages => data/photographs, to train a foundation on
+	@command -v apt-get dpkg-deb >/dev/null || { echo "apt-get and dpkg-deb are needed: Debian or Ubuntu" >&2; exit 1; }
+	@mkdir -p data/photographs/packages
+	@cd data/photographs/packages && apt-get -q download $$(cut -d, -f3 ../../../omgsr/data/wallpapers.csv | sed 1d | sort -u)
+	@for package in data/photographs/packages/*.deb; do dpkg-deb -x "$$package" data/photographs || exit 1; done
+	@rm -r data/photographs/packages
 
 clean: ## remove results and caches; the next repro takes them back from DVC's cache
 	rm -rf data foundation runs work .pytest_cache .mypy_cache .ruff_cache .hypothesis \

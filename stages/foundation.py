@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from omgsr import config
 from omgsr.core import fingerprint, images, workdir
-from omgsr.data import photographs
-from omgsr.models import foundation
+from omgsr.data import photographs, wallpapers
+from omgsr.models import foundation, small_foundation, small_networks
 from omgsr.models.settings import Foundation
 from stages import call, workspace
 
@@ -22,7 +22,7 @@ OUT = Path("foundation")
 
 
 def train(settings: config.Config) -> None:
-    """Trains the small model on the packaged photographs of data.train and dead leaves.
+    """Trains the small model on photographs, those of data.train among them, and dead leaves.
 
     Checkpoints are in $DVC_ROOT/work/foundation-<hash of all inputs>: a killed one goes on.
     """
@@ -34,12 +34,16 @@ def train(settings: config.Config) -> None:
         counts = (plan.vae_steps, plan.denoiser_steps, plan.feature_steps)
         totals = dict(zip(("autoencoder", "denoiser", "features"), counts, strict=True))
     found = [photographs.locate(name) for name in settings.data.train.photographs]
+    more = wallpapers.locate(workspace() / plan.photographs) if plan and plan.photographs else {}
     inputs = [repr(settings.foundation), str(settings.seed), str(settings.exact)]
-    inputs += [fingerprint.sha256(path) for path in found]
+    inputs += [fingerprint.sha256(path) for path in (*found, *more.values())]
+    inputs += [fingerprint.sha256(path) for path in sorted(small_networks.ASSETS.rglob("*.safe*"))]
     key = fingerprint.work_name(("core", "data", "models"), ("torch", "diffusers"), inputs)
-    work, pictures = workspace() / "work" / f"foundation-{key}", [images.read_rgb(p) for p in found]
+    work = workspace() / "work" / f"foundation-{key}"
+    pictures = [images.read_rgb(path) for path in found]
+    pictures += [wallpapers.read(path) for path in more.values()]
     with workdir.exclusive(work), tqdm(unit="step") as bar:
-        steps = foundation.train(OUT, pictures, settings.foundation, settings.seed, work)
+        steps = small_foundation.train(OUT, pictures, settings.foundation, settings.seed, work)
         for network, step, loss in steps:
             bar.total, bar.n = totals[network], step
             bar.set_description(f"{network} loss {loss:.4f}", refresh=False)

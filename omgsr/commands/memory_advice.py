@@ -14,7 +14,7 @@ from omgsr.commands import memory_estimate
 from omgsr.commands.doctor import Finding
 from omgsr.core import files
 from omgsr.models import foundation
-from omgsr.models.pretraining import ASSETS, MINI
+from omgsr.models.small_networks import ASSETS, MINI
 from omgsr.training.settings import Settings
 
 if TYPE_CHECKING:

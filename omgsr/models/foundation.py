@@ -10,27 +10,20 @@ foundation/model/                weights, where they are small; else `path` says
 import shutil
 from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors.torch import save_file
-
-from omgsr.core import files, seeding
-from omgsr.data.dead_leaves import dead_leaves
-from omgsr.models import catalogue, feature_weights, features, model_folder, pretraining, prompt
-from omgsr.models.backbones.base import Backbone
+from omgsr.core import files
+from omgsr.models import catalogue, feature_weights, features, model_folder, prompt, small_networks
 from omgsr.models.backbones.from_folder import FAMILIES
-from omgsr.models.pretraining import Course, CropPool, Losses
-from omgsr.models.settings import Foundation, FoundationTraining
+from omgsr.models.settings import Foundation
 
 _SHARDS = ["*/diffusion_pytorch_model-*-of-*.safetensors", "text_*/model-*-of-*.safetensors"]
 
 
 def ship(out: Path, settings: Foundation) -> None:
     """Copies the small model that the package carries (omgsr/assets/mini, mini_flow)."""
-    _require_no_prompt(settings)
-    home = pretraining.ASSETS / shipped(settings)
+    require_no_prompt(settings)
+    home = small_networks.ASSETS / shipped(settings)
     for part in ("model/vae", "features"):
-        _copy_shared(part, out)
+        copy_shared(part, out)
     shutil.copytree(home / "model", out / "model", dirs_exist_ok=True)
     shutil.copyfile(home / prompt.EMBEDDING, out / prompt.EMBEDDING)
     write_card(out, Path("model"), settings)
@@ -38,109 +31,21 @@ def ship(out: Path, settings: Foundation) -> None:
 
 def shipped(settings: Foundation) -> str:
     """Folder of the backbone below omgsr/assets."""
-    return settings.backbone if settings.backbone in pretraining.PROMPTS else "mini"
+    return settings.backbone if settings.backbone in small_networks.PROMPTS else "mini"
 
 
-def _copy_shared(part: str, out: Path) -> None:
+def copy_shared(part: str, out: Path) -> None:
     """What both small models have in common."""
-    shutil.copytree(pretraining.MINI / part, out / part, dirs_exist_ok=True)
+    shutil.copytree(small_networks.MINI / part, out / part, dirs_exist_ok=True)
 
 
-def train(
-    out: Path,
-    photographs: list[np.ndarray],
-    settings: Foundation,
-    seed: int,
-    work: Path | None = None,
-) -> Losses:
-    """Trains the small model from random weights; yields (network, step, loss).
-
-    With a folder `work` a killed training goes on from its last checkpoint, to the same weights.
-    """
-    _require_no_prompt(settings)
-    plan = settings.training
-    if plan is None:
-        raise ValueError("foundation.training is null, but source: train needs it")
-    if plan.image_size % 32:  # the stride of the ConvNeXt
-        raise ValueError(
-            f"foundation.training.image_size must be a multiple of 32, got {plan.image_size}"
-        )
-    leaves = [
-        dead_leaves(seeding.rng(seed, "foundation", "leaves", i), 256, 256)
-        for i in range(plan.dead_leaves)
-    ]
-    pool = CropPool(photographs + leaves, plan.image_size)
-    yield from _train_networks(out, pool, plan, settings, seed, work)
-    write_card(out, Path("model"), settings)
-
-
-def _require_no_prompt(settings: Foundation) -> None:
+def require_no_prompt(settings: Foundation) -> None:
     """Refuses a text that would have no effect: the small model has one fixed embedding."""
     if settings.prompt:
         raise ValueError(
             f"foundation.prompt: got {settings.prompt!r}, but the small model has no text encoder "
             'and one fixed prompt; set it to ""'
         )
-
-
-def _train_networks(
-    out: Path,
-    pool: CropPool,
-    plan: FoundationTraining,
-    settings: Foundation,
-    seed: int,
-    work: Path | None,
-) -> Losses:
-    def course(name: str, steps: int, batch: int, lr: float) -> Course:
-        torch.manual_seed(seeding.derive(seed, "foundation", name))  # fresh weights, this process
-        rng = seeding.rng(seed, "foundation", name)
-        return Course(pool, rng, steps, batch, lr, work)
-
-    if plan.vae_steps:
-        todo = course("vae", plan.vae_steps, plan.vae_batch, plan.vae_lr)
-        vae = pretraining.small_vae()
-        yield from pretraining.train_vae(vae, todo)
-        vae.half().save_pretrained(out / "model" / "vae")
-    else:
-        _copy_shared("model/vae", out)
-
-    family = FAMILIES[settings.backbone]
-    name = family.denoiser_folder
-    todo = course(name, plan.denoiser_steps, plan.denoiser_batch, plan.denoiser_lr)
-    backbone = _fresh_backbone(out / "model", settings)
-    yield from pretraining.train_denoiser(backbone, todo)
-    backbone.denoiser.half().save_pretrained(out / "model" / name)
-    for weights in (out / "model").rglob("*.safetensors"):
-        files.share(weights)
-    save_file(backbone.prompt, out / prompt.EMBEDDING)
-
-    if not plan.feature_steps:
-        _copy_shared("features", out)
-        return
-    todo = course("features", plan.feature_steps, plan.feature_batch, plan.feature_lr)
-    convnext = pretraining.small_features()
-    yield from pretraining.train_features(convnext, todo)
-    features.save(convnext, out / "features", pretraining.FEATURES)
-
-
-def _fresh_backbone(model: Path, settings: Foundation) -> Backbone:
-    """A denoiser of random weights over the VAE in `model`, which gets the scheduler too."""
-    family, name = FAMILIES[settings.backbone], shipped(settings)
-    scheduler = pretraining.ASSETS / name / "model" / "scheduler"
-    shutil.copytree(scheduler, model / "scheduler", dirs_exist_ok=True)
-    origin = settings.timestep_origin
-    card = {"timestep_origin": origin, **family.card_fields(model, origin, settings.resolution)}
-    vae = family.load_vae(model / "vae").float()
-    shift, scale = family.statistics(vae.config)
-    denoiser = pretraining.small_denoiser(name, family)
-    return family(
-        vae=vae,
-        denoiser=denoiser,
-        schedule=family.noise_schedule(model, card),
-        prompt=pretraining.fresh_prompt(name),
-        shift=shift,
-        scale=scale,
-    )
 
 
 def link(out: Path, folder: Path, settings: Foundation, prompts: Path | None = None) -> None:

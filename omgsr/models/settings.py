@@ -17,7 +17,7 @@ class Features:
 
 @section
 class FoundationTraining:
-    """How a small foundation model is trained from scratch."""
+    """How a small foundation model is trained."""
 
     image_size: Count
     """Side of the crops, pixels."""
@@ -36,6 +36,11 @@ class FoundationTraining:
     vae_lr: Positive
     denoiser_lr: Positive
     feature_lr: Positive
+    start: Literal["fresh", "shipped"] = "fresh"
+    """Random weights, or those that the package carries, which are then trained further."""
+    photographs: str | None = None
+    """Folder where the packages of omgsr/data/wallpapers.csv are unpacked, whose photographs are
+    trained on beside those of data.train; null for none."""
 
 
 @section

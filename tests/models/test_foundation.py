@@ -21,7 +21,7 @@ from omgsr.core.fingerprint import sha256
 from omgsr.data import photographs
 from omgsr.data.dead_leaves import dead_leaves
 from omgsr.method.generator import Generator
-from omgsr.models import features, foundation, pretraining, prompt
+from omgsr.models import features, foundation, pretraining, prompt, small_foundation, small_networks
 from omgsr.models.backbones import from_folder
 from omgsr.models.backbones.flux import MiniFlow
 from omgsr.models.backbones.stable_diffusion import Mini
@@ -30,8 +30,8 @@ from stages import foundation as stage
 from tests.helpers import hub, models
 from tests.helpers.restoring import restore
 
-ASSETS = pretraining.MINI
-FLOW_ASSETS = pretraining.ASSETS / "mini_flow"
+ASSETS = small_networks.MINI
+FLOW_ASSETS = small_networks.ASSETS / "mini_flow"
 FEW = FoundationTraining(
     image_size=32, dead_leaves=1, vae_steps=2, denoiser_steps=2, feature_steps=2,
     vae_batch=2, denoiser_batch=2, feature_batch=2, vae_lr=1e-3, denoiser_lr=1e-3, feature_lr=1e-3,
@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[
     folder = tmp_path_factory.mktemp("trained")
     photograph = dead_leaves(np.random.default_rng(0), 80, 64)
     settings = models.section(source="train", training=FEW)
-    return folder, list(foundation.train(folder, [photograph], settings, seed=0))
+    return folder, list(small_foundation.train(folder, [photograph], settings, seed=0))
 
 
 def restores(folder: Path) -> None:
@@ -85,16 +85,16 @@ def test_the_shipped_model_is_the_one_that_the_code_trains(shipped: Path) -> Non
     """Same classes and shapes as `source: train` makes, so its command can make it again."""
     backbone = from_folder.load(shipped)
     for got, fresh, weights in (
-        (backbone.vae, pretraining.small_vae(), 1.6e6),
-        (backbone.denoiser, pretraining.small_denoiser("mini", Mini), 3.0e6),
+        (backbone.vae, small_networks.small_vae(), 1.6e6),
+        (backbone.denoiser, small_networks.small_denoiser("mini", Mini), 3.0e6),
     ):
         shapes, expected = ({k: v.shape for k, v in m.state_dict().items()} for m in (got, fresh))
         assert shapes == expected
         assert sum(p.numel() for p in fresh.parameters()) == pytest.approx(weights, rel=0.03)
     assert backbone.schedule.prediction == "epsilon"
     assert float(backbone.schedule.signal[273] ** 2) == pytest.approx(0.63574, abs=5e-6)
-    assert backbone.prompt["prompt"].shape == pretraining.PROMPTS["mini"]["prompt"]
-    fresh = pretraining.small_features()
+    assert backbone.prompt["prompt"].shape == small_networks.PROMPTS["mini"]["prompt"]
+    fresh = small_networks.small_features()
     assert [info["num_chs"] for info in fresh.feature_info] == [24, 48, 96, 48]
     state = load_file(shipped / "features" / "model.safetensors")
     assert {k: v.shape for k, v in state.items()}.items() <= {
@@ -104,12 +104,12 @@ def test_the_shipped_model_is_the_one_that_the_code_trains(shipped: Path) -> Non
 
 def test_the_shipped_flow_model_is_the_one_that_the_code_trains(shipped_flow: Path) -> None:
     backbone = from_folder.load(shipped_flow)
-    fresh = pretraining.small_denoiser("mini_flow", MiniFlow)
+    fresh = small_networks.small_denoiser("mini_flow", MiniFlow)
     got = {k: v.shape for k, v in backbone.denoiser.state_dict().items()}
     assert got == {k: v.shape for k, v in fresh.state_dict().items()}
     assert 3e6 <= sum(p.numel() for p in fresh.parameters()) <= 5e6
     shapes = {name: tuple(tensor.shape) for name, tensor in backbone.prompt.items()}
-    assert shapes == pretraining.PROMPTS["mini_flow"]
+    assert shapes == small_networks.PROMPTS["mini_flow"]
     both = [(home / "model/vae/config.json").read_bytes() for home in (ASSETS, FLOW_ASSETS)]
     assert both[0] == both[1], "the VAE is mini's"
     weights = ASSETS / "model/vae/diffusion_pytorch_model.safetensors"
@@ -157,13 +157,38 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     few = replace(FEW, vae_steps=0, feature_steps=0, denoiser_steps=6)
     settings = models.section(source="train", training=few, **FLOW)
     with mock.patch.object(pretraining, "KEEP_EVERY", 4):
-        list(foundation.train(tmp_path / "whole", [photograph], settings, seed=0))
-        killed = foundation.train(tmp_path / "b", [photograph], settings, 0, tmp_path / "work")
+        list(small_foundation.train(tmp_path / "whole", [photograph], settings, seed=0))
+        killed = small_foundation.train(
+            tmp_path / "b", [photograph], settings, 0, tmp_path / "work"
+        )
         assert [step for _, step, _ in islice(killed, 5)] == [1, 2, 3, 4, 5]
-        again = foundation.train(tmp_path / "b", [photograph], settings, 0, tmp_path / "work")
+        again = small_foundation.train(tmp_path / "b", [photograph], settings, 0, tmp_path / "work")
         assert [step for _, step, _ in again] == [5, 6]
-    for part in ("prompt.safetensors", "model/transformer/diffusion_pytorch_model.safetensors"):
+    curve = (tmp_path / "whole/training.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.rpartition(",")[0] for row in curve[1:]] == ["denoiser,4", "denoiser,6"]
+    for part in (
+        "training.csv",
+        "prompt.safetensors",
+        "model/transformer/diffusion_pytorch_model.safetensors",
+    ):
         assert (tmp_path / "b" / part).read_bytes() == (tmp_path / "whole" / part).read_bytes()
+
+
+@pytest.mark.parametrize("more", [{}, FLOW])
+def test_shipped_weights_are_trained_further(tmp_path: Path, more: dict[str, Any]) -> None:
+    """From where they are: at a learning rate of next to nothing they stay, prompt included."""
+    still = replace(FEW, start="shipped", vae_lr=1e-12, denoiser_lr=1e-12, feature_steps=0)
+    settings = models.section(source="train", training=still, **more)
+    list(
+        small_foundation.train(
+            tmp_path, [dead_leaves(np.random.default_rng(0), 80, 64)], settings, 0
+        )
+    )
+    home = FLOW_ASSETS if more else ASSETS
+    for part in sorted(path.relative_to(home) for path in (home / "model").rglob("*.safetensors")):
+        was, now = load_file(home / part), load_file(tmp_path / part)
+        assert max(float((was[key].float() - now[key]).abs().max()) for key in was) < 1e-3, part
+    assert (tmp_path / prompt.EMBEDDING).read_bytes() == (home / prompt.EMBEDDING).read_bytes()
 
 
 def test_the_shipped_files_name_no_path_of_the_machine_that_made_them() -> None:
@@ -191,7 +216,7 @@ def test_a_prompt_without_effect_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"foundation\.prompt: got 'sharp', but the small model"):
         foundation.ship(tmp_path, settings)
     with pytest.raises(ValueError, match=r"foundation\.prompt: got 'sharp', but the small model"):
-        next(foundation.train(tmp_path, [], settings, seed=0))
+        next(small_foundation.train(tmp_path, [], settings, seed=0))
 
 
 def test_training_yields_every_step_of_every_network(
@@ -222,7 +247,7 @@ def test_training_depends_on_the_seed_alone(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(len(cards))
         settings = models.section(source="train", training=few)
-        list(foundation.train(tmp_path / name, [photograph], settings, seed))
+        list(small_foundation.train(tmp_path / name, [photograph], settings, seed))
         cards.append(files.read_json(tmp_path / name / "foundation.json"))
     assert cards[0] == cards[1]
     assert cards[0]["sha256"] != cards[2]["sha256"]
@@ -232,18 +257,18 @@ def test_training_depends_on_the_seed_alone(tmp_path: Path) -> None:
 def test_images_under_the_crop_are_refused(tmp_path: Path) -> None:
     small = np.zeros((31, 64, 3), np.uint8)
     with pytest.raises(ValueError, match="both sides >= 32 px"):
-        list(foundation.train(tmp_path, [small], models.section(training=FEW), seed=0))
+        list(small_foundation.train(tmp_path, [small], models.section(training=FEW), seed=0))
 
 
 def test_a_crop_that_the_networks_cannot_halve_is_refused(tmp_path: Path) -> None:
     settings = models.section(training=replace(FEW, image_size=48))
     with pytest.raises(ValueError, match="image_size must be a multiple of 32, got 48"):
-        list(foundation.train(tmp_path, [], settings, seed=0))
+        list(small_foundation.train(tmp_path, [], settings, seed=0))
 
 
 def test_training_without_a_plan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"foundation\.training is null"):
-        list(foundation.train(tmp_path, [], models.section(), seed=0))
+        list(small_foundation.train(tmp_path, [], models.section(), seed=0))
 
 
 @pytest.fixture
