@@ -1,4 +1,4 @@
-"""Photographs that installed packages carry, for a first run without any download."""
+"""Photographs that this and other installed packages carry, for a first run without a download."""
 
 import csv
 from importlib.util import find_spec
@@ -7,6 +7,7 @@ from pathlib import Path
 _FOLDERS = {
     "scikit-image": ("skimage", "data"),
     "scikit-learn": ("sklearn", "datasets/images"),
+    "omgsr": ("omgsr", "assets/kodak"),
     "matplotlib": ("matplotlib", "mpl-data/sample_data"),
 }
 """Distribution => (module, folder inside it)."""

@@ -440,3 +440,16 @@ def test_realsr_is_matched_whole(real_data, tmp_path):
     assert len(rows) == 100
     assert manifest.load_lq(rows[0]).shape == (128, 128, 3)
     assert manifest.load_hq(rows[0]).shape == (512, 512, 3)
+
+
+@pytest.mark.real
+def test_the_shipped_test_photographs_are_the_centres_of_kodaks(real_data):
+    """Cut and not resampled; a grid of 256 takes the same pixels from both."""
+    kodak = real_data / "kodak"
+    for index in range(1, 25):
+        whole = images.read_rgb(kodak / f"{index:02d}.png")
+        part = images.read_rgb(photographs.locate(f"kodak_{index:02d}"))
+        top, left = ((a - b) // 2 for a, b in zip(whole.shape[:2], part.shape[:2], strict=True))
+        assert min(part.shape[:2]) >= 256
+        expected = whole[top : top + part.shape[0], left : left + part.shape[1]]
+        np.testing.assert_array_equal(part, expected)
