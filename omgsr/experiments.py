@@ -65,6 +65,27 @@ class Sweep(_Product):
 
 
 @section
+class Claim:
+    """A statement of the paper that an ablation can show or not (reporting/claims.py).
+
+    `first` and `second` name a variant, a timestep, of which the nearest is taken, or t* (`auto`).
+    """
+
+    says: str
+    """The statement, in words."""
+    kind: Literal["above", "worst", "plateau"]
+    """`first` has a higher composite than `second`, or the lowest of all, or one within the seeds'
+    spread of the best."""
+    first: str | Timestep
+    second: str | Timestep = ""
+    """For `above` alone."""
+
+    def __post_init__(self) -> None:
+        if (self.kind == "above") != (self.second != ""):
+            raise ValueError("second: `above` needs it, and no other kind takes it")
+
+
+@section
 class Ablation(_Product):
     """A comparison of runs that one command makes: every variant at every timestep, every seed."""
 
@@ -76,6 +97,8 @@ class Ablation(_Product):
     """Seeds of training; several of them give a spread."""
     table: Literal[1, 2, 4, 5] | None = None
     """The paper's table that it repeats."""
+    claims: tuple[Claim, ...] = ()
+    """What the paper says of it, to be judged by the runs."""
     limits: tuple[str, ...] = ()
     """What its result does not show, a sentence each."""
 

@@ -21,8 +21,8 @@ from omgsr.core import files, frames
 from omgsr.core.wording import unknown
 from omgsr.evaluation import metrics
 from omgsr.evaluation.composite import AVERAGE, composite
-from omgsr.reporting import ablation, paper_numbers, plot_style, table_formats
-from omgsr.reporting.compared import Run, caveats
+from omgsr.reporting import ablation, ablation_report, paper_numbers, plot_style, table_formats
+from omgsr.reporting.compared import caveats
 from stages import call, git
 from stages.experiments import filled
 from stages.experiments.dvc_experiments import side_by_side, together
@@ -42,38 +42,40 @@ def main(names: list[str], jobs: int) -> None:
         experiment, out = f"ablation-{settings.profile}-{name}", OUT / settings.profile / name
         if jobs:
             side_by_side(experiment, axes, jobs)
-        publish(name, settings, together(experiment, axes), out)
-        print(f"ablate: {name}: {out}/README.md, {time.time() - started:.0f} s", flush=True)
+        revision = together(experiment, axes)
+        seconds = round(time.time() - started)
+        publish(name, settings, revision, out, seconds)
+        print(f"ablate: {name}: {out}/README.md, {seconds} s", flush=True)
 
 
-def publish(name: str, settings: config.Config, revision: str, out: Path) -> None:
-    """Scores, spread over seeds, figure and README.md of an experiment."""
+def publish(name: str, settings: config.Config, revision: str, out: Path, seconds: int) -> None:
+    """Scores, spread over seeds, figure, README.md and run.json of an experiment."""
     plan = settings.ablations[name]
     star = json.loads(git("show", f"{revision}:reports/timestep.json"))
-    runs = [
-        Run(
-            name=one.name, variant=one.variant, asked=one.t, seed=one.seed,
-            t=star["t"] if one.t == "auto" else int(one.t),
-        )
-        for one in plan.runs
-    ]  # fmt: skip
     scores = frames.scores(git("show", f"{revision}:reports/scores.csv").decode())
-    text = git("show", f"{revision}:reports/composite.csv").decode()
-    composites = frames.scores(text, "composite").rename(columns={"composite": "value"})
-    means = scores[scores["image"] == ""].drop(columns="image")
-    summary = ablation.spread(composites, runs)
+    lower = {name: metrics.traits(name).lower_better for name in settings.score.compared}
+    found = ablation_report.numbers(scores, star, lower, plan.claims)
     files.write_text(out / "scores.csv", scores.to_csv(index=False))
-    files.write_text(out / "composite.csv", summary.round(6).to_csv(index=False))
-    files.write_text(out / "spread.csv", ablation.spread(means, runs).round(6).to_csv(index=False))
+    files.write_text(out / "composite.csv", found.summary.round(6).to_csv(index=False))
+    files.write_text(out / "spread.csv", found.spread.round(6).to_csv(index=False))
     files.write_bytes(out / "scores.md", git("show", f"{revision}:reports/tables/scores.md"))
-    drawn = ablation.figure(summary, composites, runs, star, paper=plan.table == 5)
+    drawn = ablation.figure(
+        found.summary, found.composites, found.runs, star, paper=plan.table == 5
+    )
     plot_style.save(drawn, out / "figure.png")
     changed = git("diff", "--name-only", "HEAD", "--", ".", ":!reports", ":!dvc.lock").decode()
+    about = {
+        "commit": git("rev-parse", "--short=12", "HEAD").decode().strip(),
+        "changed": changed.split(),
+        "profile": settings.profile,
+        "steps": settings.train.steps,
+        "seeds": list(plan.seeds),
+        "timestep": star,
+        "seconds": seconds,
+    }
+    files.write_json(out / "run.json", about)
     text = filled(
-        "ablation.md.jinja", name=name, plan=plan, settings=settings, star=star,
-        commit=git("rev-parse", "--short=12", "HEAD").decode().strip(),
-        changes=f", with changes to {', '.join(changed.split())}" if changed.strip() else "",
-        table=ablation.table(summary), verdict=ablation.verdict(composites, runs),
+        "ablation.md.jinja", name=name, plan=plan, about=about, found=found,
         limits=[*caveats(settings.foundation.backbone), *plan.limits],
         printed=printed(plan.table) if plan.table else "",
     )  # fmt: skip
