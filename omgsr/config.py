@@ -59,6 +59,12 @@ class Config:
         """Folder of every run below runs/, such as full-auto-0."""
         return tuple(run.name for run in self.runs)
 
+    def losses(self, variant: str) -> dict[str, float]:
+        """Weight of every loss of a variant as it is trained: its own times `train.balance`."""
+        factors = self.train.balance
+        own = self.variants[variant].losses
+        return {loss: weight * factors.get(loss, 1.0) for loss, weight in own.items()}
+
     @property
     def method_names(self) -> tuple[str, ...]:
         """Folder of every method beside them below runs/, in the order of the sweep."""

@@ -45,7 +45,7 @@ def settings(config: Config, run: str) -> dict[str, str]:
     # once are enough. A term that a variant leaves out has weight 0 (params.yaml).
     card = {name: value for name, value in card.items() if name not in ("adapters", "losses")}
     terms = dict.fromkeys(term for other in variants.values() for term in other["losses"])
-    losses = {term: variants[variant]["losses"].get(term, 0.0) for term in terms}
+    losses = {term: config.losses(variant).get(term, 0.0) for term in terms}
     return flatten(own | {"losses": losses} | values | {"model": card})
 
 

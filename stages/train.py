@@ -48,7 +48,7 @@ def card(settings: config.Config, run: Run, resolved: dict[str, Any]) -> dict[st
         "variant": run.variant,
         "t": resolved["t"],
         "t_source": resolved["source"],
-        "losses": dict(settings.variants[run.variant].losses),
+        "losses": settings.losses(run.variant),
         "latent": plan.latent,
         "encoder_rank": plan.encoder_rank,
         "unet_rank": plan.unet_rank,

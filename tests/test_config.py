@@ -548,3 +548,12 @@ def test_the_small_flow_profile_differs_from_mini_in_these_settings():
     require_changes(mini, flow, changed)
     loaded = config.load(ROOT, "mini_flow")
     assert loaded.ablations["timestep"].timesteps == config.load(ROOT).ablations["timestep"].timesteps
+
+
+def test_a_profile_balances_the_losses_of_every_variant(root):
+    change(root, MINI, "train.balance", {"gan": 0.004, "dv3cd": 0.5})
+    loaded = config.load(root)
+    assert loaded.losses("full") == pytest.approx({"lrr": 5, "gan": 0.002, "dv3cd": 2.5, "l1": 0.5})
+    assert loaded.losses("osediff_ssim") == {"l2": 1.0, "ssim": 2.0, "vsd": 1.0}
+    change(root, MINI, "train.balance", {"lasso": 1.0})
+    assert "train.balance: got 'lasso'. Allowed: dv3cd" in refused(root)

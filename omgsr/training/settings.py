@@ -1,13 +1,14 @@
 """Settings of a training: section `train` of a profile, and that of one variant and seed."""
 
 import math
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from omgsr.core.settings import Count, Positive, Weight, Whole, section
 from omgsr.evaluation.settings import Metrics
-from omgsr.method.settings import ObjectiveSettings
+from omgsr.method.settings import Loss, ObjectiveSettings
 
 Optimiser = Literal["adamw", "adamw8bit"]
 
@@ -73,6 +74,9 @@ class Train(ObjectiveSettings):
     """Steps between preview pictures."""
     num_workers: Whole
     """Processes that load pairs; 0 loads in the training process."""
+    balance: dict[Loss, Weight] = field(default_factory=dict)
+    """Factors on the weights of a variant's losses, where features or model are others than those
+    that the weights were found with; a loss that is not named keeps its own."""
     shard: bool = False
     """Frozen weights of the denoiser spread over the processes (FSDP2), where one GPU cannot hold
     them; the adapters are the same to rounding."""
