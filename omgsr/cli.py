@@ -9,7 +9,7 @@ from pathlib import Path
 COMMANDS = {
     "check": "check params.yaml and configs/<profile>.yaml as a whole",
     "composite": "composite scores (Eqs. 20-23) of a CSV of scores",
-    "convert": "make PEFT folders of OSEDiff's or PiSA-SR's published file",
+    "convert": "read the published files of OSEDiff, PiSA-SR or Real-ESRGAN into safetensors",
     "data": "check the images of the training set and every benchmark",
     "doctor": "what is installed and present for a profile, and how to get the rest",
     "upscale": "restore images with a trained run, released adapters or another method",

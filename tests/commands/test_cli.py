@@ -68,3 +68,19 @@ def test_every_command_is_listed() -> None:
     package = Path(cli.__file__).parent / "commands"
     found = {p.stem for p in package.glob("*.py") if "def run(" in p.read_text()}
     assert found == COMMANDS.keys()
+
+
+def test_check_names_weights_that_are_absent(
+    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(checkout / "configs", tmp_path / "configs")
+    text = (checkout / "params.yaml").read_text()
+    asked = text.replace("methods: [bicubic]", "methods: [bicubic, realesrgan]")
+    (tmp_path / "params.yaml").write_text(asked)
+    assert main(["check", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "methods.realesrgan.path: weights/RealESRGAN_x4plus.safetensors is not there" in said
+    assert "`make realesrgan`" in said
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/RealESRGAN_x4plus.safetensors").touch()
+    assert main(["check", str(tmp_path)]) == 0
