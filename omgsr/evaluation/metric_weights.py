@@ -1,4 +1,4 @@
-"""PyIQA's weight files by their published names: from OMGSR_WEIGHTS or the caches of this machine.
+"""PyIQA's weight files by their published names: from OMGSR_WEIGHTS, caches, or a requirement.
 
 While a metric is made, torch's cache is an empty folder and every download is a look-up: each file
 that the metric wants passes here once, under its published name, and is known with its sha256.
@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import unquote
@@ -19,11 +20,16 @@ import torch
 
 from omgsr.core.fingerprint import sha256
 from omgsr.core.offline import MissingFile
+from omgsr.evaluation.metric_table import inside
 
 MIRROR = "OMGSR_WEIGHTS"
 """Environment variable: a folder of weight files under their published names."""
 _COMPLETE = {"NIMA", "MANIQA"}
 """Architectures whose file holds every weight, read strictly: timm's own need not be there."""
+_CARRIED = {
+    f"{net}_shift_tolerant.pth": ("stlpips_pytorch", "weights", "vST0.0") for net in ("alex", "vgg")
+}
+"""Published names of files that a requirement carries => its module, and the folder in that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,10 @@ def published(architecture: str) -> Iterator[list[WeightFile]]:
         if architecture in _COMPLETE:
             timm = import_module("timm")
             changes.append((timm, "create_model", _untrained(timm.create_model)))
+        if architecture == "STLPIPS":
+            module = import_module("pyiqa.archs.stlpips_arch")
+            changes.append((module, "load_pretrained_network", _fill))
+            changes.append((module, "VGG", _headless))
         for owner, name, value in changes:
             stack.enter_context(patch.object(owner, name, value))
         # torch.load refuses anything but tensors, whatever its caller asks for.
@@ -97,11 +107,14 @@ class _Shelf:
 
     def find(self, url: str) -> Path:
         asked = url.rpartition("/")[2]
+        name = unquote(asked)
         # PyIQA's own cache keeps a plus sign as the address has it, %2B.
-        places = [p / name for p in self.places for name in dict.fromkeys((asked, unquote(asked)))]
-        for path in (mirrored(unquote(asked)), *places):
+        places = [place / one for place in self.places for one in dict.fromkeys((asked, name))]
+        for path in (mirrored(name), *places):
             if path is not None and path.is_file():
                 return path
+        if name in _CARRIED and (carried := _carried(name)).is_file():
+            return carried
         raise MissingFile(unquote(url), "no download is tried")
 
     def link(self, url: str, dst: str, hash_prefix: str | None = None, *_: Any, **__: Any) -> None:
@@ -119,6 +132,31 @@ class _Shelf:
         folder.mkdir(parents=True, exist_ok=True)
         self.link(url, str(folder / name), url.split("/")[-2])
         return str(folder / name)
+
+
+def _carried(name: str) -> Path:
+    """Where a package has the file; MissingFile where the package is absent."""
+    try:
+        return inside(*_CARRIED[name], name)
+    except ModuleNotFoundError as error:
+        raise MissingFile(name, str(error)) from error
+
+
+def _fill(network: torch.nn.Module, url: str, *_: Any) -> None:
+    """In the place of PyIQA's loading of ST-LPIPS, which leaves random what a file lacks."""
+    from pyiqa.utils.download_util import load_file_from_url
+
+    state = torch.load(load_file_from_url(url), map_location="cpu", weights_only=True)
+    lacking = sorted({name for name, _ in network.named_parameters()} - set(state))
+    if lacking:
+        raise RuntimeError(f"{len(lacking)} of the network's weights are not in it: {lacking[0]}")
+    # Not strictly: the network has its heads a second time, as a list.
+    network.load_state_dict(state, strict=False)
+
+
+def _headless(features: torch.nn.Module, **_: Any) -> SimpleNamespace:
+    """In the place of ST-LPIPS's VGG, of which PyIQA keeps the features: 124 M weights less."""
+    return SimpleNamespace(features=features)
 
 
 def _untrained(create: Callable[..., Any]) -> Callable[..., Any]:

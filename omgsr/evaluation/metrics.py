@@ -37,8 +37,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Arguments for PyIQA where its defaults are not what the field publishes."""
 MIN_SIDE = {"niqe": 96, "niqe_matlab": 96, "ms_ssim": 161, "vif": 33, "liqe": 224, "liqe_mix": 224}
+MIN_SIDE |= {"stlpips": 21, "stlpips-vgg": 18}
 MIN_SIDE |= {name: smallest(one["metric_opts"]["period"]) for name, one in OWN.items()}
-"""Smallest side in pixels that a metric is defined for: NIQE's block, MS-SSIM's five halvings."""
+"""Smallest side in pixels that a metric is defined for: NIQE's block, halvings of the others."""
 _OF_SETS = {"FID", "InceptionScore"}
 _DRAWING = {"WaDIQaM"}
 """Architectures of PyIQA that draw random numbers when they score."""
