@@ -13,6 +13,7 @@ import torch
 from omgsr.commands import memory_estimate
 from omgsr.commands.doctor import Finding
 from omgsr.core import files
+from omgsr.method.losses import PERCEPTUAL
 from omgsr.models import foundation
 from omgsr.models.small_networks import ASSETS, MINI
 from omgsr.training.settings import Settings
@@ -167,7 +168,8 @@ def _parts(planned: Planned) -> Iterator[Finding]:
         f"{found.total / 2**30:.1f} GiB at {planned.side} px on each GPU, however many there are. "
         "An estimate: one forward pass with its gradients, run on tensors without memory (sizes: "
         f"{sizes}). Not in it: CUDA itself, what convolutions work in, gaps, validation, networks "
-        "of the losses lpips and ssim; a GPU keeps some layer norms in fp32 that are bf16 here"
+        f"of the losses {', '.join(PERCEPTUAL)}; a GPU keeps some layer norms in fp32 that are "
+        "bf16 here"
     )
     yield Finding("memory", "in all", "note", text)
 

@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from omgsr.commands.memory_live import Live, materialise
 from omgsr.core import files, seeding
 from omgsr.data.datasets import Batch
+from omgsr.method import losses
 from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
 from omgsr.method.objective import Objective
@@ -106,7 +107,7 @@ def of_step(
 
 def _objective(make: Callable[[], Networks], settings: Settings) -> Objective:
     """The networks of a training as it places them; losses without the networks of their own."""
-    weights = {n: w for n, w in settings.losses.items() if n not in ("lpips", "ssim")}
+    weights = {n: w for n, w in settings.losses.items() if n not in losses.PERCEPTUAL}
     generator, network = make()
     if weights.get("vsd"):
         generator.add_regulariser(seed=0)

@@ -13,6 +13,8 @@ from torch import Tensor
 from omgsr.evaluation.patterns import repeated
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
+PERCEPTUAL = ("lpips", "stlpips", "ssim")
+"""Terms that compare pictures by what perceptual.py loads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,10 @@ def dists(pooled_sr: list[Tensor], pooled_hq: list[Tensor], c: float = 1e-6) -> 
 
 
 def perceived(outputs: Outputs, name: str) -> Tensor:
-    """Mean distance over the batch: lpips, which Dv3CD is compared with (Table 4), or ssim."""
+    """Mean distance over the batch by one of PERCEPTUAL.
+
+    lpips is what Dv3CD is compared with (Table 4); stlpips and ssim stand in for it.
+    """
     if name not in outputs.perceptual:
         raise ValueError(f"the loss {name} needs its network; give omgsr.method.perceptual.load()")
     return outputs.perceptual[name](outputs.x_sr, outputs.x_hq).mean()
@@ -93,6 +98,7 @@ TERMS: dict[str, Callable[[Outputs], Tensor]] = {
     "gan": lambda o: gan(o.logits, o.real_label),
     "dv3cd": lambda o: dists(o.pooled_sr, o.pooled_hq),
     "lpips": lambda o: perceived(o, "lpips"),
+    "stlpips": lambda o: perceived(o, "stlpips"),
     "ssim": lambda o: perceived(o, "ssim"),
     "l1": lambda o: F.l1_loss(o.x_sr, o.x_hq),
     "l2": lambda o: F.mse_loss(o.x_sr, o.x_hq),

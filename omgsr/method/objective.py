@@ -33,7 +33,7 @@ class Objective:
     weights: Mapping[str, float]
     """Weight of every generator term (Eq. 13); `gan` also weighs Eq. 15."""
     perceptual: Mapping[str, losses.Perceptual] = field(default_factory=dict)
-    """The networks of the losses `lpips` and `ssim`."""
+    """What the losses of losses.PERCEPTUAL compare by."""
 
     def backward(
         self, batch: Batch, rngs: Rngs, share: float, measure: bool = False

@@ -1,4 +1,4 @@
-"""Perceptual losses that a network or a window computes: LPIPS (Table 4) and SSIM, by PyIQA."""
+"""Perceptual losses by PyIQA: LPIPS (Table 4) and what stands in for it, ST-LPIPS and SSIM."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from omgsr.evaluation import metrics
 from omgsr.method.losses import Perceptual
 
-NETWORK = "lpips-vgg"
-"""The paper compares with the LPIPS on VGG (Sec. 3.7.1)."""
+NETWORKS = {"lpips": "lpips-vgg", "stlpips": "stlpips-vgg"}
+"""Loss => the metric that has its network; the paper compares with LPIPS on VGG (Sec. 3.7.1)."""
 
 
 def lpips(network: nn.Module) -> Perceptual:
-    """LPIPS of images in [-1, 1] by PyIQA's architecture, which is frozen; in fp32."""
+    """LPIPS or ST-LPIPS of images in [-1, 1] by PyIQA's architecture, which is frozen; in fp32."""
     network.requires_grad_(False).eval()
 
     def distance(x_sr: Tensor, x_hq: Tensor) -> Tensor:
@@ -29,8 +29,7 @@ def lpips(network: nn.Module) -> Perceptual:
 def ssim(x_sr: Tensor, x_hq: Tensor) -> Tensor:
     """1 - SSIM of images in [-1, 1], of the three colours, in fp32: (B, 3, H, W) twice => (B,).
 
-    It has no weights: where those of LPIPS are absent it stands in for it, as another loss that
-    compares structure. Sides of 11 pixels or more.
+    It has no weights: another loss that compares structure. Sides of 11 pixels or more.
     """
     from pyiqa.archs import ssim_arch  # PyIQA takes seconds to import
 
@@ -39,14 +38,14 @@ def ssim(x_sr: Tensor, x_hq: Tensor) -> Tensor:
 
 
 def load(names: Iterable[str], device: torch.device) -> dict[str, Perceptual]:
-    """Those of the losses that need a network here: `lpips` and `ssim`.
+    """Those of losses.PERCEPTUAL that are named here, their networks on `device`.
 
-    Raises MetricError naming the file of LPIPS that is missing.
+    Raises MetricError naming a network's file that is missing.
     """
     made: dict[str, Perceptual] = {}
     if "ssim" in (wanted := set(names)):
         made["ssim"] = ssim
-    if "lpips" in wanted:
-        model: Any = metrics.load(NETWORK, str(device)).model
-        made["lpips"] = lpips(model.net)
+    for name in sorted(wanted & set(NETWORKS)):
+        model: Any = metrics.load(NETWORKS[name], str(device)).model
+        made[name] = lpips(model.net)
     return made

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from omgsr.core.settings import Count, Weight, section
 
-Loss = Literal["lrr", "to_hq", "gan", "dv3cd", "lpips", "ssim", "l1", "l2", "pattern", "vsd"]
+Loss = Literal[
+    "lrr", "to_hq", "gan", "dv3cd", "lpips", "stlpips", "ssim", "l1", "l2", "pattern", "vsd"
+]
 Arithmetic = Literal["fp32", "bf16"]
 Heads = Literal["map", "official"]
 OFFICIAL_SIDE = 384
@@ -50,7 +52,7 @@ class Precision:
     """Encoder and decoder."""
     denoiser: Arithmetic
     features: Arithmetic
-    """The feature network for Dv3CD, and the network of the loss `lpips`."""
+    """The feature network for Dv3CD; those of the losses `lpips` and `stlpips` are fp32."""
     heads: Arithmetic
     """The discriminator: its pass of the feature network, and the heads."""
 

@@ -35,7 +35,7 @@ class Form:
     number: int
     title: str
     variants: tuple[str, ...]
-    """Our variants that it is about, stand-ins (of LPIPS, which has weights, by SSIM) included."""
+    """Our variants that it is about, stand-ins included: of LPIPS, by ST-LPIPS or SSIM."""
     vary: Literal["variant", "t"]
     """What it compares: these variants, or the timesteps of the first of them that has several."""
     down: Literal["metrics", "runs"] = "runs"
@@ -54,9 +54,9 @@ class Form:
 
 
 FORMS = (
-    Form(1, "OSEDiff at several timesteps", ("osediff", "osediff_ssim"), "t"),
+    Form(1, "OSEDiff at several timesteps", ("osediff", "osediff_stlpips", "osediff_ssim"), "t"),
     Form(2, "losses of the latent representation", ("no_lrr", "to_hq", "full"), "variant"),
-    Form(4, "perceptual losses, LPIPS and Dv3CD", ("lpips", "ssim", "full"), "variant"),
+    Form(4, "perceptual losses, LPIPS and Dv3CD", ("lpips", "stlpips", "ssim", "full"), "variant"),
     Form(5, "timesteps of injection", ("no_lrr", "full", "to_hq", "lpips"), "t", "metrics"),
 )
 

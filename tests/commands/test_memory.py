@@ -13,6 +13,7 @@ import torch
 from omgsr import config
 from omgsr.commands import memory_advice, memory_estimate
 from omgsr.commands.memory_advice import NF4, Change, advice, changed, changes
+from omgsr.method.losses import PERCEPTUAL
 from omgsr.models.backbones.from_folder import FAMILIES
 from omgsr.training.settings import Settings
 from tests.helpers import flow_hub, hub
@@ -73,6 +74,15 @@ def test_parts_are_those_of_the_real_networks(tmp_path: Path) -> None:
     assert found.frozen == sum(sizes.values())
     expected = 2 * sizes["bf16"] + 4 * (sizes["vae"] + sizes["f"]) + buffers
     assert found.parts["frozen weights"] == expected
+
+
+def test_the_networks_of_perceptual_losses_are_left_out(tmp_path: Path) -> None:
+    flow_hub.write_hub_folder(tmp_path, "flux1-dev")
+    settings = plan(losses={"l1": 1.0, **dict.fromkeys(PERCEPTUAL, 1.0)})
+    found, without = (
+        step("flux1-dev", tmp_path, one, fake=True) for one in (settings, plan(losses={"l1": 1.0}))
+    )
+    assert found == without
 
 
 @pytest.mark.parametrize("name", memory_estimate.KNOWN)

@@ -160,7 +160,7 @@ def test_l2_is_the_mean_square() -> None:
     assert losses.generator_terms(outputs(), {"l2": 1.0})["l2"].item() == pytest.approx(0.0625)
 
 
-@pytest.mark.parametrize("name", ["lpips", "ssim", "vsd"])
+@pytest.mark.parametrize("name", [*losses.PERCEPTUAL, "vsd"])
 def test_a_loss_without_what_it_needs_says_so(name: str) -> None:
     with pytest.raises(ValueError, match=f"the loss {name} needs"):
         losses.generator_terms(outputs(), {name: 1.0})

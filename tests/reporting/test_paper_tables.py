@@ -146,6 +146,9 @@ def test_tables_1_and_4_take_their_variants(every: dict[int, Table]) -> None:
     assert [run for run in every[1].runs if "paper" not in run] == ["osediff-999", "osediff-273"]
     assert every[1].runs[2:] == ("osediff-999 (paper)", "osediff-273 (paper)")
     assert every[4].runs[:2] == ("lpips-273", "full-273")
+    swapped = made(swept(("full", "ssim", "stlpips"), (273,)) + swept(("osediff_stlpips",), (1, 9)))
+    assert swapped[1].runs[:2] == ("osediff_stlpips-9", "osediff_stlpips-1")
+    assert swapped[4].runs[:3] == ("stlpips-273", "ssim-273", "full-273")
 
 
 def test_table_5_has_our_composites_over_its_own_runs_and_the_papers_below(
