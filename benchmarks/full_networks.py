@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
 from omgsr.method.generator import Generator
-from omgsr.models import features
+from omgsr.models import feature_levels
 from omgsr.models.backbones.stable_diffusion import StableDiffusion
 from omgsr.models.schedule import NoiseSchedule
 
@@ -94,7 +94,7 @@ def autoencoder(sizes: Sizes) -> Any:
 def convnext(sizes: Sizes) -> Any:
     """The levels of a timm ConvNeXt that are used, with random weights."""
     return _materialised(
-        lambda: features.prune(
+        lambda: feature_levels.prune(
             timm.create_model(
                 sizes.convnext, pretrained=False, num_classes=0, **sizes.convnext_arguments
             )

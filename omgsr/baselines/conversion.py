@@ -17,9 +17,8 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from omgsr.baselines import safe_pickle
 from omgsr.baselines.published_layouts import ALPHA, LAYOUTS, Layout, Part
-from omgsr.core import files
+from omgsr.core import files, safe_pickle
 from omgsr.core.fingerprint import sha256
 from omgsr.core.settings import section
 from omgsr.method import adapter_files

@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
-from omgsr.baselines import resampling, safe_pickle
-from omgsr.core import basicsr_shim
+from omgsr.baselines import resampling
+from omgsr.core import basicsr_shim, safe_pickle
 from omgsr.inference import scaling
 from omgsr.inference.chain import WHOLE
 from omgsr.inference.memory_budget import MemoryTiles

@@ -24,7 +24,7 @@ from omgsr.method import losses
 from omgsr.method.discriminator import Discriminator
 from omgsr.method.generator import Generator
 from omgsr.method.objective import Objective
-from omgsr.models import features
+from omgsr.models import feature_levels
 from omgsr.models.backbones import compact
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.backbones.from_folder import FAMILIES
@@ -168,13 +168,13 @@ class _AnyTime(NoiseSchedule):
 def networks(
     backbone: str,
     folder: Path | None,
-    convnext: tuple[str, Mapping[str, Any]],
+    network: tuple[str, Mapping[str, Any]],
     ranks: tuple[int, int],
 ) -> Networks:
     """Generator with fresh adapters and feature network of a backbone's true size, random weights.
 
-    Sizes are those of the model folder, or the published ones. `convnext` is timm's name with its
-    arguments, `ranks` are encoder's and denoiser's.
+    Sizes are those of the model folder, or the published ones. `network` is the name in timm of the
+    features', with its arguments; `ranks` are encoder's and denoiser's.
     """
     family = FAMILIES[backbone]
     denoiser, vae = configurations(backbone, folder)
@@ -189,8 +189,8 @@ def networks(
     )  # fmt: skip
     generator = Generator(whole, 1)
     generator.add_adapters(*ranks, seed=0)
-    name, arguments = convnext
-    levels = features.prune(timm.create_model(name, num_classes=0, **arguments))
+    name, arguments = network
+    levels = feature_levels.prune(timm.create_model(name, num_classes=0, **arguments))
     return generator, Features(levels, (0.5,) * 3, (0.5,) * 3)
 
 

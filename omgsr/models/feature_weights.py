@@ -1,6 +1,6 @@
-"""ConvNeXt weights of timm, from a file, a folder of the hub's layout or the hub, as features/.
+"""Weights of a network of timm, from a file, a folder of the hub's layout or the hub, as features/.
 
-Only what `features` computes with is taken: the stem and three stages, in the precision they came.
+Only what `features` computes with is taken: three levels, in the precision they came.
 """
 
 from pathlib import Path
@@ -9,34 +9,43 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
-from timm.models.convnext import ConvNeXt, checkpoint_filter_fn
 from torch import Tensor
 
-from omgsr.core import files
-from omgsr.models import features, weight_files
+from omgsr.core import files, safe_pickle
+from omgsr.models import feature_levels, features, weight_files
+from omgsr.models.feature_levels import Family, State
 
 DINOV3 = tuple(f"convnext_{size}.dinov3_lvd1689m" for size in ("tiny", "small", "base", "large"))
 """The networks of the paper's Dv3CD and discriminator."""
+PICKLED = ".pth"
 Shapes = dict[str, torch.Size]
 
 
-def fetch(name: str, path: str | None, folder: Path) -> None:
-    """Puts the timm ConvNeXt `name` into `folder`, in the form that features.load reads.
+def fetch(name: str, path: str | None, folder: Path, half: bool = False) -> None:
+    """Puts the network `name` of timm into `folder`, in the form that features.load reads.
 
-    `path` is a safetensors file or a folder with model.safetensors; None asks timm's hub.
-    Raises FileNotFoundError or ValueError that says what to get and where to put it.
+    `path` is a safetensors file, or a folder with model.safetensors, or a .pth of a family that is
+    published so (nothing in it is run); None asks timm's hub. `half` writes half precision, to be
+    shipped. Raises FileNotFoundError or ValueError that says what to get and where to put it.
     """
-    model = features.prune(_network(name))
+    whole = _network(name)
+    family, model = feature_levels.family(whole), feature_levels.prune(_network(name))
     try:
-        source = _local(name, Path(path)) if path else _download(model.pretrained_cfg["hf_hub_id"])
+        source = (
+            _local(name, Path(path), family)
+            if path
+            else _download(whole.pretrained_cfg["hf_hub_id"])
+        )
+        stored = _stored(source)
     except (OSError, ValueError) as error:
         kind = FileNotFoundError if isinstance(error, OSError) else ValueError
         raise kind(f"foundation.features.path: {error}. {obtain(name)}") from error
-    state = _converted(load_file(source), name, source)
+    state, images = _converted(stored, whole, family, source)
     _check_sizes(name, model, state, source)
-    data = timm.data.resolve_model_data_config(model)
+    data = timm.data.resolve_model_data_config(whole)
     config = {"architecture": name, "arguments": {}, "mean": data["mean"], "std": data["std"]}
-    features.write({key: state[key].contiguous() for key in model.state_dict()}, folder, config)
+    kept = {key: state[key].contiguous() for key in model.state_dict()}
+    features.write(features.halved(kept) if half else kept, folder, config | images)
 
 
 def obtain(name: str) -> str:
@@ -53,23 +62,26 @@ def obtain(name: str) -> str:
 
 
 def _network(name: str) -> Any:
-    """A timm ConvNeXt without memory for its weights."""
+    """A network of timm of a known family, without memory for its weights."""
     try:
         model = timm.create_model(name, num_classes=0, device="meta")
     except RuntimeError as error:
         raise ValueError(
             f"foundation.features.name: {error}; allowed: {', '.join(DINOV3)}, or another ConvNeXt "
-            "of timm"
+            "or EfficientNet of timm"
         ) from error
-    if not isinstance(model, ConvNeXt):
-        raise ValueError(f"foundation.features.name: {name} is no ConvNeXt of timm")
+    try:
+        feature_levels.family(model)
+    except ValueError as error:
+        raise ValueError(f"foundation.features.name: {name}: {error}") from error
     return model
 
 
-def _local(name: str, path: Path) -> Path:
-    """The safetensors at `path`, which is a file or a folder as `hf download` leaves it."""
+def _local(name: str, path: Path, family: Family) -> Path:
+    """The file of weights at `path`, which is that or a folder as `hf download` leaves it."""
     if not path.is_dir():
-        weight_files.check(path)
+        if not (family.pickled and path.suffix == PICKLED):
+            weight_files.check(path)
         return path
     about = path / "config.json"
     if about.is_file():
@@ -79,6 +91,16 @@ def _local(name: str, path: Path) -> Path:
         if given and given != name and given.partition(".")[0] != name:
             raise ValueError(f"{path} holds {given}, but foundation.features.name is {name}")
     return weight_files.find(path, "model")[0]
+
+
+def _stored(path: Path) -> State:
+    """The tensors of a file; ValueError where it holds something else."""
+    if path.suffix != PICKLED:
+        return load_file(path)
+    held = safe_pickle.load(path)
+    if not isinstance(held, dict) or not all(isinstance(v, Tensor) for v in held.values()):
+        raise ValueError(f"{path}: no state dict, which is names with a tensor each")
+    return held
 
 
 def _download(hub: str) -> Path:
@@ -98,46 +120,55 @@ def summary(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-def _converted(state: dict[str, Tensor], name: str, source: Path) -> dict[str, Tensor]:
-    """The state dict under timm's names, from those of timm, of ConvNeXt's or of DINOv3's code."""
+def _converted(
+    state: State, whole: Any, family: Family, source: Path
+) -> tuple[State, dict[str, Any]]:
+    """The state under timm's names, from those of timm or of the network's own code, and what that
+    says of the images.
+    """
     try:
-        return checkpoint_filter_fn(state, _network(name))
-    except (KeyError, RuntimeError) as error:
+        return family.converted(state, whole)
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{source}: not in timm's layout ({summary(error)}); the file must be timm's own"
         ) from error
 
 
-def _check_sizes(name: str, model: Any, state: dict[str, Tensor], source: Path) -> None:
+def _check_sizes(name: str, model: Any, state: State, source: Path) -> None:
     """Refuses weights of another size than the network's, naming both."""
-    wanted, kept = _shapes(model.state_dict()), _shapes(state)
+    family = feature_levels.family(model)
+    wanted, kept = (_shapes(one, family) for one in (model.state_dict(), state))
     if kept == wanted:
         return
     odd = sorted(key for key in wanted.keys() | kept.keys() if wanted.get(key) != kept.get(key))
+    is_, holds = (_size(one, family, type(model).__name__) for one in (wanted, kept))
     raise ValueError(
-        f"foundation.features.name is {name} ({_size(wanted)}), but {source} holds {_named(kept)} "
-        f"({_size(kept)}; first difference: {odd[0]}). Correct the name or foundation.features.path"
+        f"foundation.features.name is {name} ({is_}), but {source} holds {_named(kept)} "
+        f"({holds}; first difference: {odd[0]}). Correct the name or foundation.features.path"
     )
 
 
-def _size(shapes: Shapes) -> str:
-    """Channels and blocks of every stage: '96, 192, 384 channels, 3, 3, 9 blocks'."""
-    stages = [
-        [v[0] for k, v in shapes.items() if k.startswith(stage) and k.endswith("conv_dw.weight")]
-        for stage in features.KEPT[1:]
+def _size(shapes: Shapes, family: Family, kind: str) -> str:
+    """Channels within the blocks of every level, and blocks: '96, 192, 384 channels, 3, 3, 9'."""
+    levels = [
+        [v[0] for k, v in shapes.items() if k.startswith(level) and k.endswith("conv_dw.weight")]
+        for level in family.prefixes
     ]
-    if not all(stages):
-        return "not the stages of a ConvNeXt"
-    channels, blocks = ([str(f(stage)) for stage in stages] for f in (max, len))
+    if not all(levels):
+        return f"without the stages of {kind}"
+    channels, blocks = ([str(f(level)) for level in levels] for f in (max, len))
     return f"{', '.join(channels)} channels, {', '.join(blocks)} blocks"
 
 
 def _named(shapes: Shapes) -> str:
     """The DINOv3 network that has these sizes, or 'another network'."""
-    same = (name for name in DINOV3 if _shapes(_network(name).state_dict()) == shapes)
-    return next(same, "another network")
+    for name in DINOV3:
+        model = _network(name)
+        if _shapes(model.state_dict(), feature_levels.family(model)) == shapes:
+            return name
+    return "another network"
 
 
-def _shapes(state: dict[str, Tensor]) -> Shapes:
-    """Shape of every weight of the stem and the first three stages."""
-    return {key: value.shape for key, value in state.items() if key.startswith(features.KEPT)}
+def _shapes(state: State, family: Family) -> Shapes:
+    """Shape of every weight of the three levels."""
+    return {key: value.shape for key, value in state.items() if key.startswith(family.kept)}

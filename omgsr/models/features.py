@@ -1,5 +1,9 @@
-"""Frozen ConvNeXt features: levels 1 to 3, plain (Eq. 8) and L2-pooled (Eq. 10)."""
+"""Frozen features of a network of timm: levels 1 to 3, plain (Eq. 8) and L2-pooled (Eq. 10).
 
+The paper's network is a ConvNeXt; feature_levels.py has the classes that can take its place.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,19 +12,16 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
-from timm.models.convnext import ConvNeXtStage
 from torch import Tensor, nn
 
 from omgsr.core import files
 from omgsr.core.fingerprint import sha256
-
-LEVELS = 3
-KEPT = ("stem.", *(f"stages.{i}." for i in range(LEVELS)))
-"""How the names of timm's weights begin that these levels need."""
+from omgsr.models import feature_levels
+from omgsr.models.feature_levels import Level
 
 
 class Features(nn.Module):
-    """The first three stages of a timm ConvNeXt, frozen; one copy serves all losses.
+    """The first three levels of a network of timm, frozen; one copy serves all losses.
 
     F^l = Stage_l(Down_l(F^{l-1})) has stride 4, 8 and 16.
     """
@@ -28,14 +29,11 @@ class Features(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """`model`: a timm ConvNeXt; `mean`, `std`: of its input normalisation, for [0, 1]."""
+    def __init__(self, model: Any, mean: Sequence[float], std: Sequence[float]) -> None:
+        """`model`: of timm; `mean`, `std`: of its input normalisation, for images in [0, 1]."""
         super().__init__()
-        if not hasattr(model, "stem") or len(getattr(model, "stages", ())) < LEVELS:
-            raise ValueError(f"expected a timm ConvNeXt, got {type(model).__name__}")
-        first = nn.Sequential(model.stem, model.stages[0])
-        self.levels = nn.ModuleList([first, model.stages[1], model.stages[2]])
-        self.channels = [info["num_chs"] for info in model.feature_info[:LEVELS]]
+        self.levels = nn.ModuleList(feature_levels.levels(model))
+        self.channels = feature_levels.channels(model)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -70,7 +68,7 @@ class Features(nn.Module):
         Without a gradient it makes no difference.
         """
         for module in self.modules():
-            if isinstance(module, ConvNeXtStage):
+            if isinstance(module, Level):
                 module.grad_checkpointing = on
 
     def train(self, mode: bool = True) -> Self:
@@ -86,29 +84,34 @@ def l2_pool(x: Tensor) -> Tensor:
     return (F.conv2d(x.square(), window, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
 
 
-def prune(model: Any) -> Any:
-    """A timm ConvNeXt without what comes after the third stage, changed in place."""
-    model.prune_intermediate_layers(list(range(LEVELS)))
-    return model
-
-
 def load(folder: Path) -> Features:
     """Reads features/config.json (architecture, arguments, mean, std) and model.safetensors."""
     config = files.read_json(folder / "config.json")
-    # `meta`: no memory for what lies behind the third stage, at any time.
+    # `meta`: no memory for what lies behind the third level, at any time.
     arguments = {"num_classes": 0, "device": "meta", **config["arguments"]}
-    model = prune(timm.create_model(config["architecture"], **arguments))
+    model = feature_levels.prune(timm.create_model(config["architecture"], **arguments))
     with safe_open(folder / "model.safetensors", "pt") as stored:
         # Copied, since a tensor may else be the file itself, which DVC can replace.
-        state = {k: stored.get_tensor(k).to(torch.float32, copy=True) for k in model.state_dict()}
+        state = {key: _single(stored.get_tensor(key)) for key in model.state_dict()}
     model.load_state_dict(state, strict=True, assign=True)
-    return Features(model, tuple(config["mean"]), tuple(config["std"]))
+    return Features(model, config["mean"], config["std"])
 
 
 def save(model: nn.Module, folder: Path, config: dict[str, object]) -> None:
     """Writes what `load` reads of a network trained here; in half precision, to be shipped."""
-    state = {k: v.half().contiguous() for k, v in model.state_dict().items() if k.startswith(KEPT)}
-    write(state, folder, config)
+    kept = feature_levels.family(model).kept
+    state = {k: v.contiguous() for k, v in model.state_dict().items() if k.startswith(kept)}
+    write(halved(state), folder, config)
+
+
+def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in half precision; whole numbers, as batch norms count by, stay."""
+    return {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def _single(x: Tensor) -> Tensor:
+    """A copy, numbers with a point in single precision."""
+    return x.to(torch.float32 if x.is_floating_point() else x.dtype, copy=True)
 
 
 def write(state: dict[str, Tensor], folder: Path, config: dict[str, object]) -> None:

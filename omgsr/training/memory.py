@@ -54,10 +54,13 @@ def place(
 
 
 def _cast_frozen(module: nn.Module, dtype: torch.dtype) -> None:
+    """All but adapters, and batch norms, whose weights and statistics have to be of one type."""
     names = (lora.DEFAULT, lora.REGULARISER)
-    trained = {id(p) for name in names for p in lora.parameters(module, name)}
+    kept = {id(p) for name in names for p in lora.parameters(module, name)}
+    norms = (m for m in module.modules() if isinstance(m, nn.BatchNorm2d))
+    kept |= {id(p) for norm in norms for p in norm.parameters()}
     for parameter in module.parameters():
-        if id(parameter) not in trained and parameter.is_floating_point():
+        if id(parameter) not in kept and parameter.is_floating_point():
             parameter.data = parameter.data.to(dtype)
 
 

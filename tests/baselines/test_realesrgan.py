@@ -17,8 +17,8 @@ from torch import nn
 
 from omgsr.baselines import realesrgan
 from omgsr.baselines.realesrgan import ArchitectureError, RealESRGAN, build, read
-from omgsr.baselines.safe_pickle import UnsafeFile
 from omgsr.core import images
+from omgsr.core.safe_pickle import UnsafeFile
 from omgsr.data import photographs
 
 

@@ -99,7 +99,7 @@ def test_the_folders_own_name_counts(dinov3: Path, tmp_path: Path) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"stem.0.weight": torch.zeros(40, 3, 4, 4)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"another network .not the stages of a ConvNeXt"):
+    with pytest.raises(ValueError, match=r"another network .without the stages of ConvNeXt"):
         feature_weights.fetch(
             "convnext_atto", str(tmp_path / "other.safetensors"), tmp_path / "out"
         )
@@ -169,7 +169,7 @@ def test_a_hub_that_is_out_of_reach_says_what_to_do(
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("convnext_huge", "Unknown model"), ("convnext_tiny.dinov9", "Invalid pretrained tag"),
-     ("resnet18", "resnet18 is no ConvNeXt")],
+     ("resnet18", "resnet18: expected a timm ConvNeXt or EfficientNet, got ResNet")],
 )  # fmt: skip
 def test_unknown_networks_are_refused(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(ValueError, match=rf"foundation\.features\.name: {reason}"):

@@ -124,7 +124,7 @@ def test_save_and_load_in_half_precision(tmp_path: Path) -> None:
 
 
 def test_other_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected a timm ConvNeXt, got Linear"):
+    with pytest.raises(ValueError, match="expected a timm ConvNeXt or EfficientNet, got Linear"):
         features.Features(nn.Linear(1, 1), (0.0,) * 3, (1.0,) * 3)
 
 
@@ -174,7 +174,7 @@ def gradient(network: features.Features, x: torch.Tensor) -> torch.Tensor:
 def test_checkpointing_computes_twice_and_changes_no_gradient(tiny: Path) -> None:
     network = models.feature_network(tiny)
     calls = []
-    network.levels[2].blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    network.levels[2][-1].register_forward_pre_hook(lambda *_: calls.append(1))
     x = torch.rand(1, 3, 64, 64) * 2 - 1
     network.checkpointing(False)
     kept = gradient(network, x)

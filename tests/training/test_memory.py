@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 
 from omgsr.method import lora
 from omgsr.method.settings import Arithmetic, Precision
+from omgsr.models.features import Features
 from omgsr.training import memory
 from omgsr.training.trainer import Trainer
 from tests.helpers import models
@@ -46,6 +48,20 @@ def test_frozen_weights_are_bf16_and_trained_ones_fp32(tiny: Path) -> None:
     assert {p.dtype for p in trainer.features.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in trainer.discriminator.parameters()} == {torch.float32}
     assert {id(p) for p in trainer.generator.adapter_parameters()} == trained
+
+
+def test_a_step_in_bf16_through_batch_norms(tiny: Path) -> None:
+    """Their weights stay beside their statistics, in fp32: torch takes both in one type alone."""
+    looked = Features(timm.create_model("tf_efficientnet_lite0"), (0.5,) * 3, (0.5,) * 3)
+    precision = models.precision("bf16")
+    generator = models.generator(tiny, trained=0.1)
+    memory.place(generator, looked, CPU, precision, checkpointing=True)
+    norms = [m for m in looked.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert {p.dtype for norm in norms for p in norm.parameters()} == {torch.float32}
+    convolutions = [m for m in looked.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert {m.weight.dtype for m in convolutions} == {torch.bfloat16}
+    trainer = Trainer(generator, looked, models.settings(precision=precision))
+    assert trainer.update([models.batch()])["gan"] > 0
 
 
 @pytest.mark.parametrize("one", ["vae", "denoiser", "features", "heads"])

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from omgsr.baselines import safe_pickle
-from omgsr.baselines.safe_pickle import UnsafeFile
+from omgsr.core import safe_pickle
+from omgsr.core.safe_pickle import UnsafeFile
 
 
 class Touch:
