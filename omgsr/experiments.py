@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, PlainValidator
 
 from omgsr.core.settings import Whole, once, one_or_more, section
+from omgsr.reporting.settings import Claim
 
 
 def _timestep(value: Any) -> Any:
@@ -62,27 +63,6 @@ class Sweep(_Product):
     """Seeds of training: fresh weights, order and noise; data and t* have the root `seed`."""
     methods: Annotated[tuple[str, ...], AfterValidator(once)]
     """Names out of `methods`; may be empty."""
-
-
-@section
-class Claim:
-    """A statement of the paper that an ablation can show or not (reporting/claims.py).
-
-    `first` and `second` name a variant, a timestep, of which the nearest is taken, or t* (`auto`).
-    """
-
-    says: str
-    """The statement, in words."""
-    kind: Literal["above", "worst", "plateau"]
-    """`first` has a higher composite than `second`, or the lowest of all, or one within the seeds'
-    spread of the best."""
-    first: str | Timestep
-    second: str | Timestep = ""
-    """For `above` alone."""
-
-    def __post_init__(self) -> None:
-        if (self.kind == "above") != (self.second != ""):
-            raise ValueError("second: `above` needs it, and no other kind takes it")
 
 
 @section

@@ -7,6 +7,7 @@
 """
 
 import hashlib
+import json
 import re
 import struct
 import zipfile
@@ -60,7 +61,8 @@ def convert(path: Path, out: Path) -> dict[str, str]:
         "network": f"RRDBNet of {len(made.body)} blocks of {made.conv_first.out_channels}",  # type: ignore[arg-type, union-attr]
     }
     with files.atomic(out) as temporary:
-        save_file(state, temporary, metadata=about)
+        # In one key: several have no order, and the same wheel makes the same bytes.
+        save_file(state, temporary, metadata={"omgsr": json.dumps(about)})
     return about
 
 

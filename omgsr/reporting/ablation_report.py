@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from omgsr.evaluation.composite import composite
-from omgsr.experiments import Claim
 from omgsr.reporting import ablation, claims
 from omgsr.reporting.compared import Run
+from omgsr.reporting.settings import Claim
 
 _NAME = re.compile(r"(?P<variant>.+)-(?P<asked>auto|\d+)-(?P<seed>\d+)")
 

@@ -15,8 +15,8 @@ from scipy import stats
 from omgsr.evaluation import composite_resampling
 from omgsr.evaluation.composite import AVERAGE
 from omgsr.evaluation.statistics import LEVEL
-from omgsr.experiments import Claim
 from omgsr.reporting.compared import Run
+from omgsr.reporting.settings import Claim
 
 Verdict = Literal["seen", "not seen", "cannot be told"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zipfile
 from collections.abc import Callable
@@ -61,10 +62,13 @@ def test_it_becomes_the_same_network(
     with torch.inference_mode():
         torch.testing.assert_close(got(x), model(x), atol=tolerance, rtol=0)
     with safe_open(tmp_path / "a/out.safetensors", "pt") as stored:
-        about = stored.metadata()
+        about = json.loads(stored.metadata()["omgsr"])
     assert about["source"] == path.name
     assert about["network"] == "RRDBNet of 2 blocks of 8"
     assert len(about["sha256"]) == 64
+    ncnn.convert(path, tmp_path / "again.safetensors")
+    both = [(tmp_path / name).read_bytes() for name in ("a/out.safetensors", "again.safetensors")]
+    assert both[0] == both[1]
 
 
 def test_a_wheel_is_read_and_not_unpacked(tmp_path: Path) -> None:

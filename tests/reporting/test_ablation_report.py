@@ -9,8 +9,8 @@ import pytest
 from omgsr import config
 from omgsr.core import files, frames
 from omgsr.evaluation import metrics
-from omgsr.experiments import Claim
 from omgsr.reporting import ablation_report
+from omgsr.reporting.settings import Claim
 
 ROOT = Path(__file__).parents[2]
 STAR = {"t": 200, "low": 190, "high": 210}
