@@ -3,7 +3,7 @@
 foundation/foundation.json       backbone, source, path, revision, prompt, schedule, sha256
 foundation/prompt.safetensors    embedding of the prompt, so that no text encoder is loaded again
 foundation/prompt.json           what it was made from, if a text encoder made it or it was given
-foundation/features/             ConvNeXt of Dv3CD and the discriminator
+foundation/features/             feature network of Dv3CD and the discriminator
 foundation/model/                weights, where they are small; else `path` says where they are
 """
 
@@ -16,7 +16,15 @@ from safetensors.torch import save_file
 
 from omgsr.core import files, seeding
 from omgsr.data.dead_leaves import dead_leaves
-from omgsr.models import catalogue, feature_weights, features, model_folder, pretraining, prompt
+from omgsr.models import (
+    catalogue,
+    feature_sources,
+    feature_weights,
+    features,
+    model_folder,
+    pretraining,
+    prompt,
+)
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.backbones.from_folder import FAMILIES
 from omgsr.models.pretraining import Course, CropPool, Losses
@@ -29,8 +37,8 @@ def ship(out: Path, settings: Foundation) -> None:
     """Copies the small model that the package carries (omgsr/assets/mini, mini_flow)."""
     _require_no_prompt(settings)
     home = pretraining.ASSETS / shipped(settings)
-    for part in ("model/vae", "features"):
-        _copy_shared(part, out)
+    _copy_shared("model/vae", out)
+    feature_sources.ship(settings.features, out / "features")
     shutil.copytree(home / "model", out / "model", dirs_exist_ok=True)
     shutil.copyfile(home / prompt.EMBEDDING, out / prompt.EMBEDDING)
     write_card(out, Path("model"), settings)
@@ -115,12 +123,13 @@ def _train_networks(
     save_file(backbone.prompt, out / prompt.EMBEDDING)
 
     if not plan.feature_steps:
-        _copy_shared("features", out)
+        feature_sources.ship(settings.features, out / "features")
         return
     todo = course("features", plan.feature_steps, plan.feature_batch, plan.feature_lr)
     convnext = pretraining.small_features()
     yield from pretraining.train_features(convnext, todo)
     features.save(convnext, out / "features", pretraining.FEATURES)
+    feature_sources.finish(settings.features, out / "features")
 
 
 def _fresh_backbone(model: Path, settings: Foundation) -> Backbone:
@@ -165,7 +174,7 @@ def link(out: Path, folder: Path, settings: Foundation, prompts: Path | None = N
             prompt.take(Path(settings.prompt_file), out, family.embedding)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"foundation.path: {error}; {obtain}") from error
-    feature_weights.fetch(settings.features.name, settings.features.path, out / "features")
+    feature_sources.fetch(settings.features, out / "features")
     write_card(out, folder.resolve(), settings)
 
 

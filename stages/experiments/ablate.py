@@ -74,7 +74,7 @@ def publish(name: str, settings: config.Config, revision: str, out: Path) -> Non
         commit=git("rev-parse", "--short=12", "HEAD").decode().strip(),
         changes=f", with changes to {', '.join(changed.split())}" if changed.strip() else "",
         table=ablation.table(summary), verdict=ablation.verdict(composites, runs),
-        limits=[*caveats(settings.foundation.backbone), *plan.limits],
+        limits=[*caveats(settings.foundation), *plan.limits],
         printed=printed(plan.table) if plan.table else "",
     )  # fmt: skip
     files.write_text(out / "README.md", text)
