@@ -245,6 +245,9 @@ CASES = [
     (MINI, "foundation", {**read(ROOT / MINI)["foundation"], "source": "train", "training": None}, ["foundation: training: null"]),
     (MINI, "foundation", {**read(ROOT / MINI)["foundation"], "source": "hub", "path": "a/b"}, ["foundation: revision: null"]),
     (MINI, "foundation.source", "folder", ["foundation.path"]),
+    (MINI, "foundation.features.scale", "one", ["foundation.features.scale: ", "'one'", "own, unit"]),
+    (MINI, "foundation.features.name", "convnext_tiny", ["foundation: features.name: got convnext_tiny, which the package does not carry; allowed with `source: shipped`: convnext_atto, tf_efficientnet_lite0"]),
+    (MINI, "foundation", {**read(ROOT / MINI)["foundation"], "source": "train", "features": {"name": "tf_efficientnet_lite0", "path": None}}, ["foundation: training.feature_steps: got 3000, but features.name is tf_efficientnet_lite0"]),
     # one home for every key
     (MINI, "seed", 3, ["configs/mini.yaml: seed: also given in params.yaml"]),
     (PARAMS, "train", {}, ["configs/mini.yaml: train: also given in params.yaml"]),

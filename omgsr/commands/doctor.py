@@ -131,8 +131,14 @@ def model(config: "Config", root: Path) -> Iterator[Finding]:
     from omgsr.models import catalogue, feature_weights
 
     plan = config.foundation
+    network = plan.features
     if plan.source in ("shipped", "train"):
         yield Finding("model", plan.backbone, "ok", "comes with omgsr")
+        if network.path is None:
+            yield Finding("model", network.name, "ok", "comes with omgsr")
+        else:
+            obtain = feature_weights.obtain(network.name)
+            yield _path("model", network.name, network.path, root, obtain)
         return
     licence = catalogue.KNOWN[plan.backbone]["licence"] if plan.backbone in catalogue.KNOWN else "?"
     obtain = plan.obtain or catalogue.obtain(plan.backbone)
@@ -141,7 +147,6 @@ def model(config: "Config", root: Path) -> Iterator[Finding]:
         yield Finding("model", plan.backbone, "note", text)
     else:
         yield _path("model", plan.backbone, plan.path, root, f"{obtain} ({licence})")
-    network = plan.features
     if network.path is None:
         text = f"asked of timm's hub when needed; offline: {feature_weights.obtain(network.name)}"
         yield Finding("model", network.name, "note", text)

@@ -14,8 +14,8 @@ from omgsr.commands import memory_estimate
 from omgsr.commands.doctor import Finding
 from omgsr.core import files
 from omgsr.method.losses import PERCEPTUAL
-from omgsr.models import foundation
-from omgsr.models.small_networks import ASSETS, MINI
+from omgsr.models import feature_sources, foundation
+from omgsr.models.small_networks import ASSETS
 from omgsr.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ class Planned:
     """Of the backbone."""
     folder: Path | None
     """Its model folder, where there is one here."""
-    convnext: tuple[str, dict[str, Any]]
+    network: tuple[str, dict[str, Any]]
+    """Of the features: name in timm, and its arguments."""
     plan: Settings
     side: int
     """Of the images, pixels."""
@@ -113,7 +114,7 @@ class Planned:
         memory_estimate.configurations(name, folder)
         side = plan.crop or config.data.crop
         return cls(
-            name=name, folder=folder, convnext=_convnext(config), plan=plan, side=side,
+            name=name, folder=folder, network=_feature_network(config), plan=plan, side=side,
             quantised=config.foundation.quantise is not None,
         )  # fmt: skip
 
@@ -134,7 +135,7 @@ class Planned:
         if taken not in self._steps:
             chosen = changed(self.plan, taken)
             ranks = chosen.encoder_rank, chosen.unet_rank
-            make = partial(memory_estimate.networks, self.name, self.folder, self.convnext, ranks)
+            make = partial(memory_estimate.networks, self.name, self.folder, self.network, ranks)
             self._steps[taken] = memory_estimate.of_step(make, chosen, self.side)
         return self._steps[taken]
 
@@ -222,9 +223,10 @@ def _folder(config: "Config", root: Path) -> Path | None:
     return folder if folder and folder.is_dir() else None
 
 
-def _convnext(config: "Config") -> tuple[str, dict[str, Any]]:
+def _feature_network(config: "Config") -> tuple[str, dict[str, Any]]:
     """Name in timm of the feature network, and its arguments."""
-    if config.foundation.source in ("shipped", "train"):
-        about = files.read_json(MINI / "features" / "config.json")
+    plan = config.foundation
+    if plan.source in ("shipped", "train") and plan.features.path is None:
+        about = files.read_json(feature_sources.shipped(plan.features.name) / "config.json")
         return about["architecture"], about["arguments"]
-    return config.foundation.features.name, {}
+    return plan.features.name, {}

@@ -18,6 +18,7 @@ from omgsr.core import files
 from omgsr.core.fingerprint import sha256
 from omgsr.models import feature_levels
 from omgsr.models.feature_levels import Level
+from omgsr.models.settings import departure
 
 
 class Features(nn.Module):
@@ -29,9 +30,18 @@ class Features(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: Any, mean: Sequence[float], std: Sequence[float]) -> None:
-        """`model`: of timm; `mean`, `std`: of its input normalisation, for images in [0, 1]."""
+    def __init__(
+        self,
+        model: Any,
+        mean: Sequence[float],
+        std: Sequence[float],
+        level_std: Sequence[float] | None = None,
+    ) -> None:
+        """`model`: of timm; `mean`, `std`: of its input normalisation, for images in [0, 1];
+        `level_std`: what F^1..F^3 are divided by where they are given (feature_scale.py).
+        """
         super().__init__()
+        self.level_std = level_std
         self.levels = nn.ModuleList(feature_levels.levels(model))
         self.channels = feature_levels.channels(model)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -47,6 +57,8 @@ class Features(nn.Module):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """F^1..F^3 if `plain` and L^0..L^3 if `pooled`, of images in [-1, 1] (Eqs. 8 and 10).
 
+        F^l are divided by `level_std` where it is given, when all are computed; L^l never are.
+
         Level 1 before pooling is the same for both and is computed once. L^0 is the image in
         [0, 1]: around zero, the means of Eq. 11 would change sign and their ratio would jump.
         """
@@ -60,7 +72,12 @@ class Features(nn.Module):
             chain.append(l2_pool(first))
             for level in self.levels[1:]:
                 chain.append(l2_pool(level(chain[-1])))
-        return maps if plain else [], chain if pooled else []
+        return self._scaled(maps) if plain else [], chain if pooled else []
+
+    def _scaled(self, maps: list[Tensor]) -> list[Tensor]:
+        if self.level_std is None:
+            return maps
+        return [f / std for f, std in zip(maps, self.level_std, strict=True)]
 
     def checkpointing(self, on: bool) -> None:
         """Whether blocks compute their activations again for the gradient instead of keeping them.
@@ -85,7 +102,9 @@ def l2_pool(x: Tensor) -> Tensor:
 
 
 def load(folder: Path) -> Features:
-    """Reads features/config.json (architecture, arguments, mean, std) and model.safetensors."""
+    """Reads features/config.json (architecture, arguments, mean, std, and level_std where heads see
+    levels at one scale) and model.safetensors.
+    """
     config = files.read_json(folder / "config.json")
     # `meta`: no memory for what lies behind the third level, at any time.
     arguments = {"num_classes": 0, "device": "meta", **config["arguments"]}
@@ -94,7 +113,7 @@ def load(folder: Path) -> Features:
         # Copied, since a tensor may else be the file itself, which DVC can replace.
         state = {key: _single(stored.get_tensor(key)) for key in model.state_dict()}
     model.load_state_dict(state, strict=True, assign=True)
-    return Features(model, config["mean"], config["std"])
+    return Features(model, config["mean"], config["std"], config.get("level_std"))
 
 
 def save(model: nn.Module, folder: Path, config: dict[str, object]) -> None:
@@ -122,7 +141,14 @@ def write(state: dict[str, Tensor], folder: Path, config: dict[str, object]) -> 
     files.write_json(folder / "config.json", config)
 
 
-def describe(folder: Path) -> dict[str, str]:
-    """Architecture and sha256 of the weights in `folder`."""
-    name = files.read_json(folder / "config.json")["architecture"]
-    return {"name": name, "sha256": sha256(folder / "model.safetensors")}
+def describe(folder: Path) -> dict[str, Any]:
+    """Architecture and sha256 of the weights in `folder`, and how it is not the paper's."""
+    config = files.read_json(folder / "config.json")
+    name, level_std = config["architecture"], config.get("level_std")
+    card = {
+        "name": name,
+        "sha256": sha256(folder / "model.safetensors"),
+        "level_std": level_std,
+        "departure": departure(name, level_std is not None),
+    }
+    return {key: value for key, value in card.items() if value}

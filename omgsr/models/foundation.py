@@ -3,7 +3,7 @@
 foundation/foundation.json       backbone, source, path, revision, prompt, schedule, sha256
 foundation/prompt.safetensors    embedding of the prompt, so that no text encoder is loaded again
 foundation/prompt.json           what it was made from, if a text encoder made it or it was given
-foundation/features/             ConvNeXt of Dv3CD and the discriminator
+foundation/features/             feature network of Dv3CD and the discriminator
 foundation/model/                weights, where they are small; else `path` says where they are
 """
 
@@ -11,7 +11,15 @@ import shutil
 from pathlib import Path
 
 from omgsr.core import files
-from omgsr.models import catalogue, feature_weights, features, model_folder, prompt, small_networks
+from omgsr.models import (
+    catalogue,
+    feature_sources,
+    feature_weights,
+    features,
+    model_folder,
+    prompt,
+    small_networks,
+)
 from omgsr.models.backbones.from_folder import FAMILIES
 from omgsr.models.settings import Foundation
 
@@ -22,8 +30,8 @@ def ship(out: Path, settings: Foundation) -> None:
     """Copies the small model that the package carries (omgsr/assets/mini, mini_flow)."""
     require_no_prompt(settings)
     home = small_networks.ASSETS / shipped(settings)
-    for part in ("model/vae", "features"):
-        copy_shared(part, out)
+    copy_shared("model/vae", out)
+    feature_sources.ship(settings.features, out / "features")
     shutil.copytree(home / "model", out / "model", dirs_exist_ok=True)
     shutil.copyfile(home / prompt.EMBEDDING, out / prompt.EMBEDDING)
     write_card(out, Path("model"), settings)
@@ -70,7 +78,7 @@ def link(out: Path, folder: Path, settings: Foundation, prompts: Path | None = N
             prompt.take(Path(settings.prompt_file), out, family.embedding)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"foundation.path: {error}; {obtain}") from error
-    feature_weights.fetch(settings.features.name, settings.features.path, out / "features")
+    feature_sources.fetch(settings.features, out / "features")
     write_card(out, folder.resolve(), settings)
 
 

@@ -4,15 +4,35 @@ from typing import Literal
 
 from omgsr.core.settings import Count, Positive, Whole, section
 
+SMALL = "convnext_atto"
+"""The feature network that `source: train` trains; the package carries one that it trained."""
+SHIPPED = {SMALL: "mini/features", "tf_efficientnet_lite0": "features/efficientnet_lite0"}
+"""Feature networks that the package carries: name => folder below omgsr/assets."""
+
 
 @section
 class Features:
-    """The frozen ConvNeXt of Dv3CD and the discriminator (Eqs. 8 to 11)."""
+    """The frozen network of Dv3CD and the discriminator (Eqs. 8 to 11)."""
 
     name: str
-    """timm model name."""
+    """timm model name: a ConvNeXt, as the paper's, or an EfficientNet."""
     path: str | None
-    """Weights on this machine; null takes those of the foundation folder or of timm."""
+    """Weights on this machine; null takes the package's with a small model, else those of timm."""
+    scale: Literal["own", "unit"] = "own"
+    """What the discriminator's heads see: F^1..F^3 as the network gives them, as in the paper, or
+    each divided by its standard deviation over photographs. Dv3CD sees them as they are."""
+
+    @property
+    def departure(self) -> str:
+        """How this is not the paper's, in words; empty where it is a ConvNeXt as it is."""
+        return departure(self.name, self.scale == "unit")
+
+
+def departure(name: str, scaled: bool) -> str:
+    """How the network `name`, `scaled` for the heads or not, is not what the paper has."""
+    other = "" if name.startswith("convnext") else f"{name} in place of a DINOv3-ConvNeXt"
+    divided = "levels of unit variance for the discriminator" if scaled else ""
+    return ", ".join(filter(None, (other, divided)))
 
 
 @section
@@ -82,3 +102,16 @@ class Foundation:
             raise ValueError("training: null, but `source: train` needs it")
         if self.source == "hub" and self.path is not None and self.revision is None:
             raise ValueError("revision: null, but `source: hub` needs the commit to pin")
+        if self.source not in ("shipped", "train"):
+            return
+        name, steps = self.features.name, self.training.feature_steps if self.training else 0
+        if self.source == "train" and steps and name != SMALL:
+            raise ValueError(
+                f"training.feature_steps: got {steps}, but features.name is {name}, which is not "
+                f"trained here; set it to 0, or the name to {SMALL}"
+            )
+        if self.features.path is None and name not in SHIPPED:
+            raise ValueError(
+                f"features.name: got {name}, which the package does not carry; allowed with "
+                f"`source: {self.source}`: {', '.join(SHIPPED)}, or set features.path"
+            )

@@ -13,7 +13,14 @@ from safetensors.torch import save_file
 
 from omgsr.core import files, seeding
 from omgsr.data.dead_leaves import dead_leaves
-from omgsr.models import features, foundation, pretraining, prompt, small_networks
+from omgsr.models import (
+    feature_sources,
+    features,
+    foundation,
+    pretraining,
+    prompt,
+    small_networks,
+)
 from omgsr.models.backbones.base import Backbone
 from omgsr.models.backbones.from_folder import FAMILIES
 from omgsr.models.crop_pool import CropPool
@@ -51,7 +58,7 @@ def train(
     courses = _courses(pool, plan, FAMILIES[settings.backbone].denoiser_folder, seed, work)
     yield from _vae(out, courses["vae"], plan)
     yield from _denoiser(out, courses["denoiser"], plan, settings)
-    yield from _features(out, courses["features"])
+    yield from _features(out, courses["features"], settings)
     _write_curve(out / CURVE, courses)
     foundation.write_card(out, Path("model"), settings)
 
@@ -112,14 +119,15 @@ def _backbone(model: Path, settings: Foundation, shipped: bool) -> Backbone:
     )
 
 
-def _features(out: Path, course: Course) -> Losses:
+def _features(out: Path, course: Course, settings: Foundation) -> Losses:
     if not course.steps:
-        foundation.copy_shared("features", out)
+        feature_sources.ship(settings.features, out / "features")
         return
     torch.manual_seed(course.weights)
     convnext = small_networks.small_features()
     yield from pretraining.train_features(convnext, course)
     features.save(convnext, out / "features", small_networks.FEATURES)
+    feature_sources.finish(settings.features, out / "features")
 
 
 def _write_curve(path: Path, courses: dict[str, Course]) -> None:

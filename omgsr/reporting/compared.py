@@ -77,18 +77,24 @@ def read(settings: Any) -> Compared:
         sizes={name: len(manifest.read(f"data/pairs/{name}.csv")) for name in settings.benchmarks},
         traits=tuple(metrics.traits(name) for name in settings.score.metrics),
         combined=settings.score.compared,
-        caveats=caveats(settings.foundation.backbone),
+        caveats=caveats(settings.foundation),
     )
 
 
-def caveats(backbone: str) -> tuple[str, ...]:
-    """What stands below every table of a backbone's numbers, where that is a small model."""
-    if backbone not in ("mini", "mini_flow"):
-        return ()
-    return (
-        f"Model {backbone}: these numbers show that the pipeline works, with a small model that "
-        "was trained for minutes. They say nothing about the paper's results.",
-    )
+def caveats(foundation: Any) -> tuple[str, ...]:
+    """What stands below every table of numbers on a foundation (the section of that name).
+
+    That is where its model is a small one, and where its feature network is not the paper's.
+    """
+    found = []
+    if foundation.backbone in ("mini", "mini_flow"):
+        found.append(
+            f"Model {foundation.backbone}: these numbers show that the pipeline works, with a "
+            "small model that was trained for minutes. They say nothing about the paper's results."
+        )
+    if foundation.features.departure:
+        found.append(f"Features of Dv3CD and discriminator: {foundation.features.departure}.")
+    return tuple(found)
 
 
 def read_scores(root: Path | str, runs: Sequence[str]) -> pd.DataFrame:

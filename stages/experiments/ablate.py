@@ -76,7 +76,7 @@ def publish(name: str, settings: config.Config, revision: str, out: Path, second
     files.write_json(out / "run.json", about)
     text = filled(
         "ablation.md.jinja", name=name, plan=plan, about=about, found=found,
-        limits=[*caveats(settings.foundation.backbone), *plan.limits],
+        limits=[*caveats(settings.foundation), *plan.limits],
         printed=printed(plan.table) if plan.table else "",
     )  # fmt: skip
     files.write_text(out / "README.md", text)

@@ -16,7 +16,7 @@ from omgsr.commands.memory_advice import NF4, Change, advice, changed, changes
 from omgsr.method.losses import PERCEPTUAL
 from omgsr.models.backbones.from_folder import FAMILIES
 from omgsr.training.settings import Settings
-from tests.helpers import flow_hub, hub
+from tests.helpers import flow_hub, hub, models
 
 ROOT = Path(__file__).parents[2]
 CONVNEXT = ("convnext_atto", {"depths": [1, 1, 1, 1], "dims": [8, 12, 16, 8]})
@@ -50,6 +50,34 @@ def test_a_step_without_memory_takes_what_a_real_one_does(
     activations = [one.parts["activations"] for one in (estimate, real)]
     assert activations[0] == pytest.approx(activations[1], rel=0.01)
     assert replace(estimate, parts={**estimate.parts, "activations": activations[1]}) == real
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_features_of_another_family_take_what_they_really_do(
+    tmp_path: Path, precision: Any
+) -> None:
+    hub.write_hub_folder(tmp_path, "sd21-base")
+    settings = plan(gradient_checkpointing=True, precision=models.precision(precision))
+    network = ("tf_efficientnet_lite0", dict[str, Any]())
+    estimate, real = (
+        memory_estimate.of_step(
+            lambda: memory_estimate.networks("sd21-base", tmp_path, network, (2, 3)),
+            settings, SIDE, fake=fake,
+        )
+        for fake in (True, False)
+    )  # fmt: skip
+    activations = [one.parts["activations"] for one in (estimate, real)]
+    assert activations[0] == pytest.approx(activations[1], rel=0.01)
+    assert replace(estimate, parts={**estimate.parts, "activations": activations[1]}) == real
+
+
+def test_the_feature_network_of_a_profile_is_that_of_its_name() -> None:
+    mini = config.load(ROOT, "mini")
+    for name, count in (("convnext_atto", 316_872), ("tf_efficientnet_lite0", 700_768)):
+        section = replace(mini.foundation, features=replace(mini.foundation.features, name=name))
+        planned = memory_advice.Planned.of(replace(mini, foundation=section), ROOT)
+        _, network = memory_estimate.networks(planned.name, planned.folder, planned.network, (2, 2))
+        assert sum(p.numel() for p in network.parameters()) == count
 
 
 def test_parts_are_those_of_the_real_networks(tmp_path: Path) -> None:

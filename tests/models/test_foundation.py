@@ -211,6 +211,26 @@ def test_the_card_says_what_was_resolved(shipped: Path) -> None:
     assert len(card["sha256"]) == len(card["features"]["sha256"]) == 64
 
 
+@pytest.mark.parametrize("flow", [False, True])
+def test_features_of_real_photographs_are_chosen_by_their_name(tmp_path: Path, flow: bool) -> None:
+    network = Features(name="tf_efficientnet_lite0", path=None, scale="unit")
+    foundation.ship(tmp_path, models.section(features=network, **(FLOW if flow else {})))
+    restores(tmp_path)
+    card = files.read_json(tmp_path / "foundation.json")["features"]
+    assert card["name"] == "tf_efficientnet_lite0"
+    assert "in place of a DINOv3-ConvNeXt" in card["departure"]
+
+
+def test_a_small_model_can_be_trained_beside_features_of_real_photographs(tmp_path: Path) -> None:
+    network = Features(name="tf_efficientnet_lite0", path=None)
+    few = replace(FEW, vae_steps=0, feature_steps=0)
+    settings = models.section(source="train", training=few, features=network)
+    photograph = dead_leaves(np.random.default_rng(0), 80, 64)
+    steps = list(foundation.train(tmp_path, [photograph], settings, seed=0))
+    assert {name for name, *_ in steps} == {"denoiser"}
+    assert features.load(tmp_path / "features").channels == [24, 40, 112]
+
+
 def test_a_prompt_without_effect_is_refused(tmp_path: Path) -> None:
     settings = models.section(source="train", training=FEW, prompt="sharp")
     with pytest.raises(ValueError, match=r"foundation\.prompt: got 'sharp', but the small model"):
