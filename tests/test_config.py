@@ -545,12 +545,36 @@ def test_the_small_flow_profile_differs_from_mini_in_these_settings():
         ("foundation", "training"): {**plan, "denoiser_steps": 3600, "denoiser_batch": 16},
         ("train", "steps"): 300,
         ("train", "lr"): 2e-3,
+        ("train", "balance"): {"gan": 0.2, "l1": 4.0},
         ("score", "metrics"): ["psnr", "ssim", "niqe", "pattern-8"],
         ("score", "composite"): ["psnr", "ssim", "niqe"],
     }
     require_changes(mini, flow, changed)
     loaded = config.load(ROOT, "mini_flow")
     assert loaded.ablations["timestep"].timesteps == config.load(ROOT).ablations["timestep"].timesteps
+
+
+def test_the_small_profile_differs_from_mini_in_these_settings():
+    """What is trained on and tested on aside, which are other photographs."""
+    mini, small = profile("mini"), profile("small")
+    for part in ("benchmarks", "ablations"):
+        del mini[part], small[part]
+    kept = mini["data"]["train"]["photographs"]
+    changed = {
+        ("data", "train"): {
+            "photographs": [*kept, "chelsea", "coffee", "rocket"], "dead_leaves": 24,
+        },
+        ("foundation", "features"): {"name": "tf_efficientnet_lite0", "path": None},
+        ("foundation", "training"): {**mini["foundation"]["training"], "feature_steps": 0},
+        ("train", "lr"): 5e-4,
+        ("train", "spectral_norm"): True,
+        ("train", "balance"): {"gan": 0.004, "dv3cd": 0.4, "l1": 4.0},
+        ("score", "metrics"): ["psnr", "ssim", "stlpips", "niqe"],
+    }  # fmt: skip
+    require_changes(mini, small, changed)
+    loaded = config.load(ROOT, "small")
+    assert loaded.losses("full") == {"lrr": 5.0, "gan": 0.002, "dv3cd": 2.0, "l1": 2.0}
+    assert [len(one.hq.photographs) for one in loaded.benchmarks.values()] == [24, 24, 24]
 
 
 def test_a_profile_balances_the_losses_of_every_variant(root):

@@ -1,5 +1,9 @@
 """Restores images and writes them, as PNG unless --format says otherwise.
 
+Without a model it takes the small run that comes with the package:
+
+  omgsr upscale photo.jpg -o restored
+
 A run of this project carries its timestep, prompt and latents in its card:
 
   omgsr upscale photo.jpg holiday/ 'scans/**/*.tif' -o restored --model runs/full-auto-0/model
@@ -20,7 +24,8 @@ made is in omgsr-upscale.json beside the results.
 import argparse
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +59,8 @@ def _model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
     add("--model", type=Path, metavar="PATH",
         help="run folder or adapters (vae_encoder_lora_adapter/ and unet_lora_adapter/, or "
-        "vae_encoder_adapter/ and flux_adapter/); with --method the weights of that")  # fmt: skip
+        "vae_encoder_adapter/ and flux_adapter/); with --method the weights of that (default: the "
+        "small run of the package)")  # fmt: skip
     add("--method", choices=("omgsr", "bicubic", "lanczos", "realesrgan", "osediff", "pisasr"),
         default="omgsr", help="(default: omgsr)")  # fmt: skip
     add("--foundation", type=Path, default=Path("foundation"), metavar="DIR",
@@ -114,7 +120,9 @@ def run(given: argparse.Namespace) -> int:
         where = devices.pick(given.device)
         if given.batch is None:  # by all images: a continued run computes as one that was not
             given.batch = 1 if where.type != "cpu" else min(torch.get_num_threads(), len(jobs))
-        failed += _restore(todo, given, where)
+        settings = {k: v for k, v in vars(given).items() if k not in ("run", "command", "input")}
+        with _packaged(given):
+            failed += _restore(todo, given, where, settings)
     for line in failed:
         print(f"omgsr upscale: {line}", file=sys.stderr)
     return 1 if failed else 0
@@ -123,7 +131,7 @@ def run(given: argparse.Namespace) -> int:
 def _check(given: argparse.Namespace) -> None:
     if not given.input and not given.input_image:
         raise ValueError("no input: give images, folders, patterns or lists")
-    if given.method in ("omgsr", "realesrgan", "osediff", "pisasr") and given.model is None:
+    if given.method in ("realesrgan", "osediff", "pisasr") and given.model is None:
         raise ValueError(f"--method {given.method} needs --model, the weights")
     if given.view == "tile" and given.method != "omgsr":
         raise ValueError(f"--view tile is of --method omgsr, got {given.method}; leave it out")
@@ -137,7 +145,22 @@ def _check(given: argparse.Namespace) -> None:
         raise ValueError(f"--quality: got {given.quality}, allowed: 1 to 100")
 
 
-def _restore(todo: Mapping[Path, Path], given: argparse.Namespace, where: Any) -> list[str]:
+@contextmanager
+def _packaged(given: argparse.Namespace) -> Iterator[None]:
+    """Takes the run of the package where none is named, and says what it is."""
+    if given.model is not None or given.method != "omgsr":
+        yield
+        return
+    from omgsr.inference import packaged
+
+    print(f"model: {packaged.about()}")
+    with packaged.run() as (given.model, given.foundation):
+        yield
+
+
+def _restore(
+    todo: Mapping[Path, Path], given: argparse.Namespace, where: Any, settings: dict[str, Any]
+) -> list[str]:
     """Writes the results and the record, with a bar => why images could not be restored."""
     from tqdm import tqdm
 
@@ -149,7 +172,6 @@ def _restore(todo: Mapping[Path, Path], given: argparse.Namespace, where: Any) -
     factor = given.scale or about["scale"]
     size = streaming.longest(given.longest_side) if given.longest_side else streaming.scaled(factor)
     stream = streaming.Flow(method, size, given.batch, given.quality)
-    settings = {k: v for k, v in vars(given).items() if k not in ("run", "command", "input")}
     failed, started = list[str](), time.perf_counter()
     with Journal(given.output, settings, about, method, str(where)) as journal:
         title = f"{given.method} on {where}"
