@@ -226,7 +226,7 @@ def test_a_small_model_can_be_trained_beside_features_of_real_photographs(tmp_pa
     few = replace(FEW, vae_steps=0, feature_steps=0)
     settings = models.section(source="train", training=few, features=network)
     photograph = dead_leaves(np.random.default_rng(0), 80, 64)
-    steps = list(foundation.train(tmp_path, [photograph], settings, seed=0))
+    steps = list(small_foundation.train(tmp_path, [photograph], settings, seed=0))
     assert {name for name, *_ in steps} == {"denoiser"}
     assert features.load(tmp_path / "features").channels == [24, 40, 112]
 
