@@ -2,6 +2,7 @@
 values. PyIQA's with these files gives 0.7777554988861084 for the example in its authors' README.
 """
 
+import csv
 import sys
 from pathlib import Path
 
@@ -162,3 +163,19 @@ def test_bicubic_on_kodak(preset, expected, real_data, checkout, bare):
         found.append(float(metric(tensor(images.upscale(lq, 4)), tensor(hq))))
     assert len(found) == 24
     assert np.mean(found) == pytest.approx(expected, abs=3e-3)
+
+
+@pytest.mark.real
+def test_it_measures_as_the_published_lpips_does(real_data, bare):
+    """OSEDiff's pictures of 20 of RealSR's pairs; LPIPS on AlexNet is its authors'."""
+    folder, metric = real_data / "osediff_realsr", metrics.load("stlpips")
+    with open(folder / "scores.csv", newline="") as handle:
+        lpips = {row["image"]: float(row["lpips"]) for row in csv.DictReader(handle)}
+    found, published = [], []
+    for path in sorted(folder.glob("*.png")):
+        hq = images.read_rgb(real_data / "realsr/test_HR" / path.name)
+        found.append(float(metric(tensor(images.read_rgb(path)), tensor(hq))))
+        published.append(lpips[path.name])
+    assert len(found) == 20
+    assert np.mean(found) == pytest.approx(0.2460, abs=1e-4)
+    assert np.corrcoef(found, published)[0, 1] > 0.8
