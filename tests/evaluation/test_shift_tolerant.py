@@ -166,6 +166,7 @@ def test_bicubic_on_kodak(preset, expected, real_data, checkout, bare):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_it_measures_as_the_published_lpips_does(real_data, bare):
     """OSEDiff's pictures of 20 of RealSR's pairs; LPIPS on AlexNet is its authors'."""
     folder, metric = real_data / "osediff_realsr", metrics.load("stlpips")
