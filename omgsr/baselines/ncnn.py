@@ -106,6 +106,10 @@ def _shapes(text: str, path: Path) -> list[tuple[int, int]]:
         found = _CONVOLUTION.match(line)
         if found is None:
             raise NcnnError(f"{path}: not a convolution of 3 x 3 with biases: {line.strip()[:80]}")
+        if " 9=" in line and "9=2 -23310=1,2.000000e-01" not in line:
+            raise NcnnError(
+                f"{path}: another activation than LeakyReLU of 0.2: {line.strip()[:90]}"
+            )
         shapes.append((int(found["out"]), int(found["count"])))
     return shapes
 
@@ -124,6 +128,8 @@ def _convolution(
     start, held = place + 4, -(-count * size // 4) * 4
     weight = np.frombuffer(_take(data, start, held, path)[: count * size], kind)
     bias = np.frombuffer(_take(data, start + held, 4 * out, path), np.dtype("<f4"))
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise NcnnError(f"{path}: weights at byte {place:,} are not finite; get the files again")
     shaped = torch.from_numpy(weight.reshape(out, channels, 3, 3).copy())
     return shaped, torch.from_numpy(bias.copy()), start + held + 4 * out
 

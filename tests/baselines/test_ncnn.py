@@ -100,6 +100,12 @@ def quantised(path: Path) -> None:
     data.write_bytes(struct.pack("<I", 0x000D4B38) + data.read_bytes()[4:])
 
 
+def unknown(path: Path) -> None:
+    data = path.with_suffix(".bin")
+    held = data.read_bytes()
+    data.write_bytes(held[:4] + struct.pack("<e", float("nan")) + held[6:])
+
+
 def replaced(old: str, new: str) -> Callable[[Path], None]:
     return lambda path: path.write_text(path.read_text().replace(old, new)) and None
 
@@ -112,6 +118,8 @@ def replaced(old: str, new: str) -> Callable[[Path], None]:
         (quantised, "tag 0x000d4b38 at byte 0; allowed: fp16"),
         (replaced("7767517", "85"), "does not begin with 7767517"),
         (replaced("6=216", "6=217"), "217 weights for 8 channels are no convolution"),
+        (replaced("2.000000e-01", "1.000000e-01"), "another activation than LeakyReLU of 0.2"),
+        (unknown, "are not finite"),
         (replaced("1=3", "1=1"), "not a convolution of 3 x 3"),
         (lambda path: path.with_suffix(".bin").unlink(), r"net\.bin: not there"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "is no text"),
